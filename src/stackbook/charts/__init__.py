@@ -1,0 +1,30 @@
+"""Charts: one look, one colour per layer and per owner, and the forms that chapters share.
+
+Importing this package makes every Altair chart carry a live specification, a still picture and
+words, so that it can be read in JupyterLab, on the site, without JavaScript and on paper.
+"""
+
+from .colours import GRID, INK, LAYERS, MUTED, OWNERS, layer_scale, owner_scale
+from .figures import MIME, VEGALITE, enable, figure, fit, still
+from .forms import bridge, lines, small_multiples, stacked
+
+__all__ = [
+    "GRID",
+    "INK",
+    "LAYERS",
+    "MIME",
+    "MUTED",
+    "OWNERS",
+    "VEGALITE",
+    "bridge",
+    "figure",
+    "fit",
+    "layer_scale",
+    "lines",
+    "owner_scale",
+    "small_multiples",
+    "stacked",
+    "still",
+]
+
+enable()

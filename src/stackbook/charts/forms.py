@@ -1,0 +1,331 @@
+"""The chart forms that several chapters share. Pass each to `figure` to finish it.
+
+Columns whose names begin with an underscore help to draw; the site leaves them out of the data.
+"""
+
+import math
+from collections.abc import Iterable
+from itertools import accumulate, pairwise
+from operator import add, mul
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from .colours import INK, LAYERS, SERIES, luminance, series_scale
+
+LINE = 15.0  # height of a line of text [px]
+BAR = 34  # height of a bar with its gap [px]
+UP, DOWN, TOTAL = SERIES[0], SERIES[1], LAYERS["capital return"]
+
+
+def lines(
+    table: pl.DataFrame,
+    *,
+    x: str,
+    y: str,
+    series: str,
+    y_title: str,
+    x_title: str | None = None,
+    scale: alt.Scale | None = None,
+    log: bool = False,
+    format: str = ",.3~g",
+) -> alt.LayerChart:
+    """A line for each `series`, its name at its end; `x` is a date, or a number with an `x_title`.
+
+    The y axis starts at zero or is logarithmic (`log`). `scale` colours the series (`owner_scale`,
+    `layer_scale`); `format` prints the values in d3's notation.
+    """
+    height = 320
+    table = table.drop_nulls([x, y]).sort(x, maintain_order=True)
+    names = table[series].unique(maintain_order=True).to_list()
+    domain = _domain(table[y], log)
+    ends = table.group_by(series, maintain_order=True).last()
+    ends = ends.select(
+        _x=x, _y=pl.Series(_apart(ends[y].to_list(), domain, log, height)), _name=series
+    )
+    colour = scale or series_scale(names)
+    line = (
+        alt.Chart(table)
+        .mark_line(point={"size": 24, "filled": True})
+        .encode(
+            _across(table, x, x, x_title),
+            _up(y, y_title, domain, log, format),
+            alt.Color(series, type="nominal", scale=colour, legend=None),
+            tooltip=_tooltip(table, series, x, y, format),
+        )
+    )
+    label = (
+        alt.Chart(ends)
+        .mark_text(align="left", dx=8, fontWeight="bold")
+        .encode(
+            _across(table, x, "_x", x_title),
+            _up("_y", y_title, domain, log, format),
+            alt.Color("_name:N", scale=colour, legend=None),
+            alt.Text("_name:N"),
+        )
+    )
+    return alt.LayerChart(layer=[line, label], height=height)
+
+
+def small_multiples(
+    table: pl.DataFrame,
+    *,
+    x: str,
+    y: str,
+    series: str,
+    y_title: str,
+    x_title: str | None = None,
+    scale: alt.Scale | None = None,
+    log: bool = False,
+    columns: int = 3,
+    format: str = ",.3~g",
+) -> alt.FacetChart:
+    """A small line chart for each `series`, all on the same axes, in the order of the table.
+
+    Arguments as for `lines`. On a phone they stand in one column.
+    """
+    table = table.drop_nulls([x, y])
+    names = table[series].unique(maintain_order=True).to_list()
+    colour = scale or alt.Scale(domain=names, range=[UP] * len(names))
+    line = (
+        alt.Chart(table)
+        .mark_line(point={"size": 16, "filled": True})
+        .encode(
+            _across(table, x, x, x_title, ticks=3),
+            _up(y, None, _domain(table[y], log), log, format, ticks=3),
+            alt.Color(series, type="nominal", scale=colour, legend=None),
+            tooltip=_tooltip(table, series, x, y, format),
+        )
+        .properties(height=110)
+    )
+    by = alt.Facet(series, type="nominal", sort=names, header=alt.Header(title=y_title))
+    chart: alt.FacetChart = line.facet(by, columns=columns).resolve_axis(x="independent")
+    return chart
+
+
+def bridge(
+    steps: Iterable[tuple[str, float]],
+    *,
+    x_title: str,
+    total: str,
+    scale: alt.Scale | None = None,
+    factors: bool = False,
+    format: str = ",.3~g",
+) -> alt.LayerChart:
+    """Horizontal bars that lead step by step to a `total`, each with its value.
+
+    Each starts where the one before ended. With `factors` the steps multiply, on a logarithmic
+    axis. `scale` colours the steps (`layer_scale`); without it the colour says up or down. Raises
+    ValueError for a repeated name or a factor that is not positive.
+    """
+    steps = list(steps)
+    names = [name for name, _ in steps] + [total]
+    if len(set(names)) < len(names):
+        raise ValueError(f"a step of the bridge is named twice: {', '.join(names)}")
+    if factors and not all(value > 0.0 for _, value in steps):
+        raise ValueError("every factor of the bridge has to be positive")
+    levels = list(accumulate((value for _, value in steps), mul if factors else add))
+    floor = min(levels) / 2.0 if factors else 0.0
+    colours = dict(zip(scale.domain, scale.range, strict=True)) if scale else {}
+    rows: list[dict[str, Any]] = []
+    before = floor
+    for (name, value), level in zip(steps, levels, strict=True):
+        colour = colours.get(name) or (UP if level >= before else DOWN)
+        sign = "\N{MULTIPLICATION SIGN}" if factors and rows else ""
+        rows.append(_bar(name, value, before, level, colour, sign))
+        before = level
+    rows.append(_bar(total, before, floor, before, TOTAL))
+    for row, after in zip(rows, names[1:] + names[-1:], strict=True):
+        row["_next"] = after
+
+    across = alt.Scale(type="log", domainMin=floor, nice=False) if factors else alt.Scale()
+    base = alt.Chart().encode(alt.Y("step:N", sort=names, title=None, axis=_NAMES))
+    link = base.mark_rule().encode(_along("_level", x_title, across, format), alt.Y2("_next"))
+    bar = base.mark_bar(height={"band": 0.62}).encode(
+        _along("_low", x_title, across, format),
+        alt.X2("_high"),
+        alt.Color("_colour:N", scale=None),
+        tooltip=["step:N", alt.Tooltip("value:Q", format=format)],
+    )
+    label = (
+        base.transform_calculate(_label=f"datum._sign + format(datum.value, '{format}')")
+        .mark_text(align="left", dx=6)
+        .encode(_along("_high", x_title, across, format), alt.Text("_label:N"))
+    )
+    return alt.LayerChart(data=pl.DataFrame(rows), layer=[link, bar, label], height=BAR * len(rows))
+
+
+def stacked(
+    table: pl.DataFrame,
+    *,
+    row: str,
+    part: str,
+    value: str,
+    x_title: str,
+    scale: alt.Scale,
+    format: str = ",.3~g",
+) -> alt.LayerChart:
+    """A horizontal bar for each `row`, stacked of its `part`s in the order of `scale`.
+
+    Parts that are wide enough show their value, each bar shows its total. Raises ValueError for a
+    negative value (a `bridge` shows those) or a part that `scale` has no colour for.
+    """
+    colours = dict(zip(scale.domain, scale.range, strict=True))
+    if missing := set(table[part]) - set(colours):
+        raise ValueError(f"the scale has no colour for {', '.join(sorted(missing))}")
+    if (table[value] < 0.0).any():
+        raise ValueError(f"{value} is negative in a stacked bar; use a bridge")
+    names = table[row].unique(maintain_order=True).to_list()
+    order = pl.col(part).replace_strict(list(colours), list(range(len(colours))))
+    table = (
+        table.select(row, part, value)
+        .sort(pl.col(row).replace_strict(names, list(range(len(names)))), order)
+        .with_columns(
+            _high=pl.col(value).cum_sum().over(row),
+            _text=pl.col(part).replace_strict({k: _text_on(c) for k, c in colours.items()}),
+        )
+        .with_columns(
+            _low=pl.col("_high") - pl.col(value),
+            _middle=pl.col("_high") - pl.col(value) / 2.0,
+        )
+    )
+    total = pl.col(value).sum()
+    totals = table.group_by(row, maintain_order=True).agg(_total=total).rename({row: "_row"})
+
+    end = float(max(totals["_total"]))
+    across = alt.Scale(domain=[0.0, end], nice=False)
+    down = alt.Scale(domain=names)
+    up = alt.Y(row, type="nominal", scale=down, title=None, axis=_NAMES)
+    bar = (
+        alt.Chart(table)
+        .mark_bar(height={"band": 0.72})
+        .encode(
+            up,
+            _along("_low", x_title, across, format),
+            alt.X2("_high"),
+            alt.Color(part, type="nominal", scale=scale),
+            tooltip=[row, part, alt.Tooltip(value, format=format)],
+        )
+    )
+    wide = (
+        f"length(format(datum['{value}'], '{format}')) * 7 + 6 < datum['{value}'] / {end} * width"
+    )
+    inside = (
+        alt.Chart(table)
+        .mark_text(fontWeight="bold")
+        .encode(
+            up,
+            _along("_middle", x_title, across, format),
+            alt.Text(value, type="quantitative", format=format),
+            alt.Color("_text:N", scale=None),
+            opacity=alt.condition(wide, alt.value(1), alt.value(0)),
+        )
+    )
+    beyond = (
+        alt.Chart(totals)
+        .mark_text(align="left", dx=6, fontWeight="bold")
+        .encode(
+            alt.Y("_row:N", scale=down, title=None, axis=_NAMES),
+            _along("_total", x_title, across, format),
+            alt.Text("_total:Q", format=format),
+        )
+    )
+    return alt.LayerChart(
+        layer=[bar, inside, beyond],
+        height=BAR * len(names),
+        resolve={"scale": {"color": "independent"}},
+    )
+
+
+_NAMES = alt.Axis(grid=False, domain=False, ticks=False, labelColor=INK)
+
+
+def _across(table: pl.DataFrame, x: str, field: str, title: str | None, ticks: int = 5) -> alt.X:
+    """Horizontal axis for `field`, which is like the column `x`: a date or a number."""
+    kind = table.schema[x]
+    if kind.is_temporal():
+        return alt.X(field, type="temporal", title=title, axis=alt.Axis(tickCount=ticks))
+    whole: dict[str, Any] = (
+        {"format": "d", "tickMinStep": 1} if kind.is_integer() else {}
+    )  # years: 2026, no comma
+    scale = alt.Scale(zero=False, nice=False)
+    axis = alt.Axis(tickCount=ticks, **whole)
+    return alt.X(field, type="quantitative", title=title, scale=scale, axis=axis)
+
+
+def _up(
+    field: str, title: str | None, domain: list[float], log: bool, format: str, ticks: int = 5
+) -> alt.Y:
+    scale = alt.Scale(type="log" if log else "linear", domain=domain, nice=False)
+    marks = _decades(domain) if log else None
+    axis = alt.Axis(
+        format=format,
+        values=marks if marks else alt.Undefined,
+        tickCount=len(marks) if marks else ticks,
+    )
+    return alt.Y(field, type="quantitative", title=title, scale=scale, axis=axis)
+
+
+def _along(field: str, title: str, scale: alt.Scale, format: str) -> alt.X:
+    axis = alt.Axis(grid=True, domain=False, ticks=False, format=format)
+    return alt.X(field, type="quantitative", title=title, scale=scale, axis=axis)
+
+
+def _tooltip(table: pl.DataFrame, series: str, x: str, y: str, format: str) -> list[Any]:
+    temporal = table.schema[x].is_temporal()
+    when = alt.Tooltip(x, type="temporal", format="%b %Y") if temporal else x
+    return [series, when, alt.Tooltip(y, type="quantitative", format=format)]
+
+
+def _bar(
+    step: str, value: float, start: float, level: float, colour: str, sign: str = ""
+) -> dict[str, Any]:
+    return {
+        "step": step,
+        "value": value,
+        "_low": min(start, level),
+        "_high": max(start, level),
+        "_level": level,
+        "_colour": colour,
+        "_sign": sign,
+    }
+
+
+def _domain(values: pl.Series, log: bool) -> list[float]:
+    numbers: list[float] = values.to_list()
+    low, high = float(min(numbers)), float(max(numbers))
+    if log:
+        if low <= 0.0:
+            raise ValueError(f"{values.name} reaches {low:g}; a logarithmic axis needs values > 0")
+        return [low / 1.25, high * 1.25]
+    return [min(0.0, low), high + 0.05 * (high - min(0.0, low))]
+
+
+def _decades(domain: list[float]) -> list[float]:
+    """Ticks of a logarithmic axis: powers of ten, with 2 and 5 between them on a short one."""
+    low, high = (math.log10(value) for value in domain)
+    steps = (1.0, 2.0, 5.0) if high - low < 2.5 else (1.0,)
+    ticks = [m * 10.0**k for k in range(math.floor(low), math.ceil(high)) for m in steps]
+    return [float(f"{tick:.6g}") for tick in ticks if domain[0] <= tick <= domain[1]]
+
+
+def _apart(values: list[float], domain: list[float], log: bool, height: float) -> list[float]:
+    """Where on the y axis to write a label for each value so that no two overlap."""
+    scale = math.log if log else float
+    low, high = scale(domain[0]), scale(domain[1])
+    at = [(scale(value) - low) / (high - low) * height for value in values]
+    order = sorted(range(len(at)), key=at.__getitem__)
+    # Push up from below, then down from above, and meet half way.
+    rising, falling = at.copy(), at.copy()
+    for a, b in pairwise(order):
+        rising[b] = max(rising[b], rising[a] + LINE)
+    for b, a in pairwise(order[::-1]):
+        falling[a] = min(falling[a], falling[b] - LINE)
+    step = (high - low) / height
+    middle = [low + (u + d) / 2.0 * step for u, d in zip(rising, falling, strict=True)]
+    return [math.exp(place) if log else place for place in middle]
+
+
+def _text_on(colour: str) -> str:
+    return "#ffffff" if luminance(colour) < 0.18 else "#111111"

@@ -1,0 +1,293 @@
+"""The command line: `stackbook build`, `run`, `params`, `findings`, `data`, `serve`."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stackbook import StackbookError, __version__
+
+if TYPE_CHECKING:
+    from stackbook.press.build import Told
+    from stackbook.press.chapters import Book, Value
+
+app = typer.Typer(
+    help="The open, executable book on the economics of the AI infrastructure stack.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="The book's tables.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(data_app, name="data")
+
+Given = Annotated[
+    list[str] | None,
+    typer.Option("-p", metavar="NAME=VALUE", help="Set a parameter; may be repeated."),
+]
+Scenario = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE", help="YAML file of parameters, or a scenario of the book by name."
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Dask scheduler, e.g. tcp://host:8786 (default: local)."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Name = Annotated[str, typer.Argument(metavar="CHAPTER", help="As in the book, e.g. layers/chips.")]
+
+
+@app.command()
+def build(
+    p: Given = None,
+    scenario: Scenario = None,
+    only: Annotated[
+        str | None,
+        typer.Option(metavar="CHAPTER", help="Execute this chapter alone; the others stay."),
+    ] = None,
+    scheduler: Scheduler = None,
+    force: Annotated[bool, typer.Option(help="Execute even what is known.")] = False,
+) -> None:
+    """Execute the chapters and write the site to _build/html."""
+    from stackbook.press import build as press
+    from stackbook.press.chapters import Book
+
+    book, store = Book(), press.default_store()
+    given = _given(book, p, scenario)
+    with _Progress() as told:
+        press.build(book, store, given, only=only, scheduler=scheduler, force=force, told=told)
+    print(f"site: {store.html / 'index.html'}")
+
+
+@app.command()
+def run(
+    chapter: Name,
+    p: Given = None,
+    scenario: Scenario = None,
+    scheduler: Scheduler = None,
+    json_: Json = False,
+) -> None:
+    """Execute one chapter and print its findings; the site stays as it is."""
+    from stackbook.press import build as press
+    from stackbook.press.chapters import Book
+
+    book, store = Book(), press.default_store()
+    given = _given(book, p, scenario)
+    book.check(given, [book.chapter(chapter)])
+    work = {chapter: book.chapter(chapter).values(given)}
+    with store.locked(), _Progress() as told:
+        result = press.run(book, store, work, scheduler=scheduler, told=told)[chapter]
+    if json_:
+        print(
+            json.dumps(
+                {"chapter": chapter, "parameters": work[chapter], "findings": result.findings},
+                indent=1,
+            )
+        )
+    else:
+        _print_findings({chapter: result.findings})
+
+
+@app.command()
+def params(
+    chapter: Annotated[str | None, typer.Argument(metavar="[CHAPTER]")] = None,
+    json_: Json = False,
+) -> None:
+    """List what the chapters can be re-executed with."""
+    from stackbook.press.chapters import Book
+
+    book = Book()
+    chosen = [book.chapter(chapter)] if chapter else list(book.chapters.values())
+    rows = [
+        {"chapter": each.name, **parameter._asdict()}
+        for each in chosen
+        for parameter in each.parameters.values()
+    ]
+    if json_:
+        print(json.dumps(rows, indent=1))
+        return
+    _table(
+        ["chapter", "parameter", "default", "unit", "bounds", "meaning"],
+        [
+            [each.name, one.name, str(one.default), one.unit, one.bounds, one.meaning]
+            for each in chosen
+            for one in each.parameters.values()
+        ],
+    )
+
+
+@app.command()
+def findings(json_: Json = False) -> None:
+    """List the findings of the site as last built."""
+    from stackbook.press.build import default_store
+    from stackbook.press.chapters import Book
+
+    store = default_store()
+    shown = {chapter.name: store.shown(chapter) for chapter in Book().chapters.values()}
+    built = {name: content[1] for name, content in shown.items() if content}
+    if not built:
+        raise StackbookError(f"nothing was built in {store.folder}; run `stackbook build` first")
+    if json_:
+        print(json.dumps(built, indent=1))
+    else:
+        _print_findings(built)
+
+
+@app.command()
+def serve(port: Annotated[int, typer.Option(help="TCP port.", min=0, max=65535)] = 8000) -> None:
+    """Serve the built site on this machine until interrupted."""
+    from functools import partial
+    from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+    from stackbook.press.build import default_store
+
+    site = default_store().html
+    if not (site / "index.html").is_file():
+        raise StackbookError(f"no site in {site}; run `stackbook build` first")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(site))
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except OSError as error:
+        raise StackbookError(f"port {port}: {error.strerror}; choose another with --port") from None
+    with server:
+        print(f"http://127.0.0.1:{server.server_port}/ (Ctrl-C stops it)", flush=True)
+        server.serve_forever()
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """List the tables."""
+    from stackbook import facts
+
+    package = facts.package()
+    _table(
+        ["table", "rows", "what"],
+        [
+            [name, str(package.table(name).collect().height), resource["title"]]
+            for name, resource in package.resources.items()
+        ],
+    )
+
+
+@data_app.command("show")
+def data_show(name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
+    """Print a table as CSV, after its columns with their units on standard error."""
+    from stackbook import facts
+
+    frame = facts.table(name).collect()
+    for field in facts.package().resource(name)["schema"]["fields"]:
+        unit = f" [{field['unit']}]" if "unit" in field else ""
+        print(f"# {field['name']}{unit}: {field.get('description', '')}", file=sys.stderr)
+    print(frame.write_csv(), end="")
+
+
+@data_app.command("check")
+def data_check() -> None:
+    """Check every table by its schema; each broken rule is a line."""
+    from stackbook import facts
+
+    package = facts.package()
+    broken = [line for name in package.resources for line in package.violations(name)]
+    for line in broken:
+        print(line, file=sys.stderr)
+    if broken:
+        raise StackbookError(f"{len(broken)} broken rules; correct the rows named above")
+    print(f"{len(package.resources)} tables keep every rule")
+
+
+def main() -> None:
+    """Run the command line; an error is one line and a non-zero exit."""
+    try:
+        app()
+    except StackbookError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        named = f"{error.filename}: " if error.filename else ""
+        sys.exit(f"error: {named}{error.strerror or error}; make room or work in another folder")
+    except KeyboardInterrupt:
+        sys.exit("stopped; results already made are kept and the next build resumes")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"stackbook {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _given(book: "Book", assignments: list[str] | None, scenario: str | None) -> dict[str, "Value"]:
+    from stackbook.press.chapters import assigned
+
+    values = book.scenario(scenario) if scenario else {}
+    return values | dict(assigned(text) for text in assignments or [])
+
+
+class _Progress:
+    """A bar for the chapters on a terminal, a line for each elsewhere; both on standard error."""
+
+    def __enter__(self) -> "Told":
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._console = Console(stderr=True)
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[state]}"),
+            TimeElapsedColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._tasks: dict[str, Any] = {}
+        self._bars.start()
+        return self._told
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def _told(self, chapter: str, state: str) -> None:
+        if self._bars.disable:
+            if state != "executing":
+                print(f"{chapter}: {state}", file=sys.stderr, flush=True)
+            return
+        if chapter not in self._tasks:
+            self._tasks[chapter] = self._bars.add_task(chapter, total=None, state=state)
+        done = None if state == "executing" else 1
+        self._bars.update(self._tasks[chapter], state=state, total=done, completed=done)
+
+
+def _print_findings(findings: dict[str, list[dict[str, Any]]]) -> None:
+    rows = []
+    for chapter, records in findings.items():
+        for record in records:
+            spread = f"{record['low']:.6g} to {record['high']:.6g}" if "low" in record else ""
+            rows.append([chapter, record["name"], f"{record['value']:.6g}", spread, record["unit"]])
+    _table(["chapter", "finding", "value", "range", "unit"], rows)
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> None:
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*heads, box=SIMPLE)
+    for row in rows:
+        table.add_row(*row)
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        console.width = 200
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""Facts: the tables in `data/`, read with the types, and checked by the rules, of their schema."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from stackbook import StackbookError, home
+
+_TYPES = {
+    "string": pl.String,
+    "number": pl.Float64,
+    "integer": pl.Int64,
+    "boolean": pl.Boolean,
+    "date": pl.Date,
+}
+_TEST: dict[str, Callable[[pl.Expr, Any], pl.Expr]] = {
+    "minimum": lambda column, bound: column >= bound,
+    "maximum": lambda column, bound: column <= bound,
+    "enum": lambda column, allowed: column.is_in(allowed),
+    "pattern": lambda column, pattern: column.cast(pl.String).str.contains(f"^(?:{pattern})$"),
+}
+
+
+class FactsError(StackbookError):
+    """A table that is not there, or a row that breaks a rule of its schema."""
+
+
+class Parameter(NamedTuple):
+    """An uncertain model input: central value and range in `unit`, and where it comes from."""
+
+    symbol: str
+    name: str
+    unit: str
+    low: float | None
+    central: float
+    high: float | None
+    as_of: str
+    source: str
+    confidence: str
+
+
+class Package:
+    """A Frictionless Data Package: `datapackage.json` and its CSV tables in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.used: set[str] = set()
+        self._frames: dict[str, pl.DataFrame] = {}
+
+    @cached_property
+    def resources(self) -> dict[str, dict[str, Any]]:
+        """The tables' descriptions by name."""
+        package = json.loads((self.folder / "datapackage.json").read_text(encoding="utf-8"))
+        return {resource["name"]: resource for resource in package["resources"]}
+
+    def resource(self, name: str) -> dict[str, Any]:
+        """Description of table `name`; raises FactsError where there is none."""
+        try:
+            return self.resources[name]
+        except KeyError:
+            known = ", ".join(self.resources)
+            raise FactsError(f"no table {name!r}; the tables are {known}") from None
+
+    def table(self, name: str) -> pl.LazyFrame:
+        """Table `name` in the types of its schema; FactsError names the first bad row."""
+        if name not in self._frames:
+            frame, violations = self._read(name)
+            for violation in violations:
+                raise FactsError(violation)
+            self._frames[name] = frame
+        self.used.add(name)
+        return self._frames[name].lazy()
+
+    def violations(self, name: str) -> list[str]:
+        """Every broken rule of table `name`, a line each."""
+        return list(self._read(name)[1])
+
+    def digest(self, name: str) -> str:
+        """SHA-256 of the table and its schema: what a result that used the table depends on."""
+        resource = self.resource(name)
+        text = json.dumps(resource, sort_keys=True).encode()
+        return hashlib.sha256(text + (self.folder / resource["path"]).read_bytes()).hexdigest()
+
+    def _read(self, name: str) -> tuple[pl.DataFrame, Iterator[str]]:
+        resource = self.resource(name)
+        raw = pl.read_csv(self.folder / resource["path"], infer_schema=False, null_values=[""])
+        fields = resource["schema"]["fields"]
+        wanted = [field["name"] for field in fields]
+        if raw.columns != wanted:
+            return raw, iter([f"{resource['path']}: columns are {raw.columns}, not {wanted}"])
+        frame = raw.with_columns(_typed(field) for field in fields)
+        return frame, self._broken(resource, raw, frame)
+
+    def _broken(
+        self, resource: dict[str, Any], raw: pl.DataFrame, frame: pl.DataFrame
+    ) -> Iterator[str]:
+        schema = resource["schema"]
+
+        def bad(column: str, passes: pl.Expr, rule: str, data: pl.DataFrame = frame) -> list[str]:
+            rows = data.select(rows=(~passes).fill_null(False).arg_true()).to_series()
+            return [
+                f"{resource['path']}, row {row + 2}, column {column}: "
+                f"{_value(raw, row, column)} breaks the rule {rule}"
+                for row in rows
+            ]
+
+        for field in schema["fields"]:
+            name, rules = field["name"], field.get("constraints", {})
+            column = pl.col(name)
+            both = frame.with_columns(raw[name].alias("__raw__"))
+            unread = column.is_not_null() | pl.col("__raw__").is_null()
+            yield from bad(name, unread, f"type {field['type']}", both)
+            if field["type"] == "number":
+                yield from bad(name, column.is_finite(), "finite")
+            if rules.get("required"):
+                yield from bad(name, pl.col("__raw__").is_not_null(), "required", both)
+            if rules.get("unique"):
+                yield from bad(name, column.is_first_distinct() | column.is_null(), "unique")
+            for rule, test in _TEST.items():
+                if rule in rules:
+                    bound = rules[rule]
+                    if field["type"] == "date" and rule in ("minimum", "maximum"):
+                        bound = pl.lit(bound).str.to_date()
+                    yield from bad(name, test(column, bound), f"{rule} {rules[rule]}")
+        key = schema.get("primaryKey", [])
+        if key:
+            first = pl.struct(key).is_first_distinct()
+            yield from bad(key[0], first, f"primary key ({', '.join(key)}) is unique")
+        for foreign in schema.get("foreignKeys", []):
+            (name,), other = foreign["fields"], foreign["reference"]
+            (target,) = other["fields"]
+            path = self.folder / self.resource(other["resource"])["path"]
+            known = pl.read_csv(path, columns=[target], infer_schema=False)[target]
+            passes = pl.col(name).is_in(known.implode()) | pl.col(name).is_null()
+            yield from bad(name, passes, f"one of {other['resource']}.{target}")
+        for rule in schema.get("rules", []):
+            column = next(f["name"] for f in schema["fields"] if f["name"] in rule)
+            yield from bad(column, pl.sql_expr(rule), rule)
+
+
+def _typed(field: dict[str, Any]) -> pl.Expr:
+    column = pl.col(field["name"])
+    match field["type"]:
+        case "date":
+            return column.str.to_date("%Y-%m-%d", strict=False)
+        case "boolean":
+            return column.replace_strict({"true": True, "false": False}, default=None)
+        case kind:
+            return column.cast(_TYPES[kind], strict=False)
+
+
+def _value(raw: pl.DataFrame, row: int, column: str) -> str:
+    value = raw[row, column]
+    return "an empty cell" if value is None else repr(value)
+
+
+@cache
+def package() -> Package:
+    """The book's own tables."""
+    return Package(home() / "data")
+
+
+def table(name: str) -> pl.LazyFrame:
+    """Table `name` of `data/`, typed and checked by its schema; FactsError names a bad row."""
+    return package().table(name)
+
+
+def parameter(symbol: str) -> Parameter:
+    """The uncertain model input `symbol` of table `parameters`, with its range and source."""
+    rows = table("parameters").filter(pl.col("symbol") == symbol).collect()
+    if rows.is_empty():
+        raise FactsError(f"no parameter {symbol!r}; `stackbook data show parameters` lists them")
+    return Parameter(**rows.select(Parameter._fields).row(0, named=True))
+
+
+def cite(*keys: str) -> str:
+    """Publisher, title and date of the sources `keys`, for the line under a chart."""
+    sources = {row["key"]: row for row in table("sources").collect().iter_rows(named=True)}
+    for key in keys:
+        if key not in sources:
+            raise FactsError(f"no source {key!r}; `stackbook data show sources` lists them")
+    return "; ".join(
+        f"{row['publisher']}, {row['title']}"
+        + (f" ({row['published'][:4]})" if row["published"] else "")
+        for row in map(sources.__getitem__, dict.fromkeys(keys))
+    )

@@ -1,0 +1,91 @@
+"""The one place that fixes how kernels are compiled.
+
+float64, cached on disk, no fastmath; numba's ufuncs always divide as NumPy does, without raising.
+"""
+
+import ast
+import functools
+import hashlib
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from numba import float64
+from numba.core.caching import FunctionCache
+from numba.core.compiler_lock import global_compiler_lock
+from numba.np.ufunc.dufunc import DUFunc
+
+
+def formula(function: Callable[..., float]) -> "Formula":
+    """A scalar function as a compiled ufunc.
+
+    Takes floats, arrays, polars Series or expressions, by position or by name; other compiled
+    functions can call it by position. Outside its domain a formula returns NaN, without a warning.
+    """
+    return Formula(function)
+
+
+class Formula(DUFunc):
+    """A ufunc of float64 arguments, compiled (or read from the cache) when first used."""
+
+    _dispatcher: Any
+    _frozen: bool
+
+    def __init__(self, function: Callable[..., float]) -> None:
+        super().__init__(function, cache=True, targetoptions={"nopython": True})
+        self._arguments = tuple(inspect.signature(function).parameters)
+        follow_imports(self._dispatcher.cache, function)
+
+    @overload
+    def __call__(self, *args: float, **kwargs: float) -> float: ...
+    @overload
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self._compile()
+        named = tuple(kwargs.pop(a) for a in self._arguments[len(args) :] if a in kwargs)
+        with np.errstate(all="ignore"):
+            return super().__call__(*args, *named, **kwargs)
+
+    def __reduce__(self) -> str:
+        return self.__name__  # pickled as a plain function is: by module and name
+
+    def _type_me(self, argument_types: Any, keyword_types: Any) -> Any:
+        self._compile()
+        return super()._type_me(argument_types, keyword_types)  # type: ignore[misc]
+
+    def _compile(self) -> None:
+        if self._frozen:
+            return
+        with global_compiler_lock:
+            if not self._frozen:  # by another thread, while this one waited
+                self.add(float64(*[float64] * len(self._arguments)))
+                self.disable_compile()
+
+
+def follow_imports(cache: FunctionCache, function: Callable[..., Any]) -> None:
+    """Make a function's cache stale when a kernel module changes that its module imports.
+
+    numba alone looks only at the function's own file, and the code of others is compiled in.
+    """
+    paths, todo = set[Path](), {Path(inspect.getfile(function))}
+    while todo:
+        paths |= todo
+        todo = {p for path in todo for p in _imports(path, path.stat().st_mtime_ns)} - paths
+    sources = b"".join(path.read_bytes() for path in sorted(paths))
+    cache._cache_file._source_stamp = hashlib.sha256(sources).hexdigest()
+
+
+@functools.cache
+def _imports(path: Path, _mtime: int) -> frozenset[Path]:
+    """The modules beside a module whose names stand in its import statements."""
+    statements = [
+        node
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    names = [alias.name for node in statements for alias in node.names]
+    names += [node.module or "" for node in statements if isinstance(node, ast.ImportFrom)]
+    stems = {part for name in names for part in name.split(".")}
+    return frozenset(p for stem in stems if (p := path.with_name(f"{stem}.py")).exists())

@@ -1,0 +1,1 @@
+"""The press: chapters → checked parameters → executed notebooks → findings → website."""

@@ -1,0 +1,144 @@
+"""Execution: one chapter, its source and parameters in, an executed notebook and findings out."""
+
+import hashlib
+import json
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from traitlets.config import Config
+
+import stackbook
+from stackbook import facts
+from stackbook.findings import RECORD
+from stackbook.press.chapters import Chapter, Values
+
+_LIBRARIES = ("altair", "numba", "numpy", "papermill", "polars", "vl-convert-python")
+_USED = "application/vnd.stackbook.used+json"
+_LAST_CELL = "from stackbook.press import execution\n\nexecution.show_used()"
+_CELL_TIMEOUT = 600  # s
+
+
+class Executed(NamedTuple):
+    """What a chapter came to: notebook (JSON text), findings, and what it really used."""
+
+    notebook: str
+    findings: list[dict[str, Any]]
+    used: dict[str, str]
+    """Digest by `module:…`, `table:…` and version by `library:…`."""
+
+
+class Failed(NamedTuple):
+    """A chapter that raised: which cell, with what, and the notebook up to there (JSON text)."""
+
+    message: str
+    notebook: str
+
+
+def execute(chapter: Chapter, values: Values) -> Executed | Failed:
+    """Execute `chapter` with papermill.
+
+    Runs on a Dask worker, which needs nothing but the installed package.
+    """
+    import jupytext
+    import nbformat
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    source = jupytext.reads(chapter.source, fmt="md:myst")
+    source.cells.append(nbformat.v4.new_code_cell(_LAST_CELL))
+    with tempfile.TemporaryDirectory(prefix="stackbook-") as folder:
+        path = Path(folder, "chapter.ipynb")
+        # Two kernels that start at once may pick one TCP port; sockets in a folder cannot clash.
+        sockets = {"transport": "ipc", "ip": str(Path(folder, "kernel"))}
+        try:
+            papermill.execute_notebook(
+                source,
+                str(path),
+                parameters=dict(values),
+                kernel_name="python3",
+                language="python",
+                progress_bar=False,
+                execution_timeout=_CELL_TIMEOUT,
+                config=Config({"KernelManager": sockets}),
+            )
+        except PapermillExecutionError as error:
+            reason = f"{error.ename}: {error.evalue}".splitlines()[0]
+            return _failed(chapter, values, reason, path)
+        except Exception as error:  # a kernel that was killed, a cell that ran out of time
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            return _failed(chapter, values, reason, path)
+        notebook = nbformat.read(path, as_version=4)
+    last = notebook.cells.pop()
+    (used,) = (output.data[_USED] for output in last.outputs if _USED in output.get("data", {}))
+    findings = [
+        output.data[RECORD]
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if RECORD in output.get("data", {})
+    ]
+    return Executed(_clean(notebook, chapter, values), findings, dict(used))
+
+
+def show_used() -> None:
+    """Display, at the end of a chapter, the modules, tables and libraries behind its results."""
+    from IPython.display import display
+
+    modules = [name for name in sys.modules if name.split(".")[0] == "stackbook"]
+    names = [f"module:{name}" for name in sorted(modules) if ".press" not in name]
+    names += [f"table:{name}" for name in sorted(facts.package().used)]
+    names += [f"library:{name}" for name in _LIBRARIES]
+    display({_USED: {name: digest(name) for name in names}}, raw=True)
+
+
+def digest(name: str) -> str:
+    """Digest or version of something used, as this process has it; empty where it is gone."""
+    kind, _, what = name.partition(":")
+    match kind:
+        case "library":
+            return version(what)
+        case "table":
+            return facts.package().digest(what) if what in facts.package().resources else ""
+    relative = Path(*what.split("."))
+    root = Path(stackbook.__file__).parents[1]
+    for path in (root / relative.with_suffix(".py"), root / relative / "__init__.py"):
+        if path.is_file():
+            return hashlib.sha256(path.read_bytes()).hexdigest()
+    return ""
+
+
+def _failed(chapter: Chapter, values: Values, reason: str, path: Path) -> Failed:
+    """Name the cell that raised, by number and first line, and the parameters that differ."""
+    notebook = path.read_text(encoding="utf-8") if path.is_file() else ""
+    cells = json.loads(notebook)["cells"] if notebook else []
+    where = "at its start"
+    for number, cell in enumerate(cells, 1):
+        if cell.get("metadata", {}).get("papermill", {}).get("exception"):
+            code = "".join(cell["source"]).strip().splitlines()
+            where = f"in cell {number} ({code[0] if code else 'empty'})"
+    changed = {
+        name: value for name, value in values.items() if value != chapter.parameters[name].default
+    }
+    given = ", ".join(f"{name}={value}" for name, value in changed.items()) or "its defaults"
+    return Failed(f"chapter {chapter.name} raised {where} with {given}: {reason}", notebook)
+
+
+def _clean(notebook: Any, chapter: Chapter, values: Values) -> str:
+    """Keep only what follows from source and parameters, so that two runs are byte-identical."""
+    import nbformat
+
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number}"
+        cell.metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
+        if cell.cell_type == "code":
+            for output in cell.outputs:
+                if "execution_count" in output:
+                    output.execution_count = cell.execution_count
+    notebook.metadata = {
+        "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+        "language_info": {"name": "python"},
+        "stackbook": {"chapter": chapter.name, "parameters": dict(values)},
+    }
+    return str(nbformat.writes(notebook)) + "\n"

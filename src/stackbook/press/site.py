@@ -1,0 +1,165 @@
+"""What Jupyter Book needs to draw the executed chapters as a site that asks no other site.
+
+A MyST-NB renderer puts each Vega-Lite output into the page as a still picture, its data and its
+specification, which `charts.js` draws. A Sphinx extension brings Vega and MathJax along.
+"""
+
+import csv
+import io
+import json
+import re
+import shutil
+from html import escape
+from importlib.metadata import version
+from importlib.util import find_spec
+from itertools import chain
+from pathlib import Path
+from string import ascii_lowercase, ascii_uppercase
+from typing import Any
+from urllib.parse import quote
+
+from docutils import nodes
+from sphinx.util import logging
+
+from stackbook import charts
+from stackbook.press.store import write
+
+logger = logging.getLogger(__name__)
+
+WIDE, NARROW = 640, 340  # still pictures [px]
+PHONE = 600  # below this window the narrow one shows [px]
+
+
+class vegalite(nodes.General, nodes.Element):  # type: ignore[misc]  # noqa: N801
+    """A chart in a document; `spec` is its Vega-Lite specification."""
+
+
+class VegaLite:
+    """MyST-NB renderer for Vega-Lite outputs."""
+
+    mime_priority_overrides = (("html", charts.MIME, 1),)
+
+    @staticmethod
+    def handle_mime(renderer: Any, data: Any, inline: bool) -> list[nodes.Node] | None:
+        if inline or data.mime_type != charts.MIME:
+            return None
+        return [vegalite(spec=json.loads(json.dumps(data.content)))]
+
+
+def setup(app: Any) -> dict[str, Any]:
+    app.add_node(vegalite, html=(_visit, None))
+    app.connect("builder-inited", _bring)
+    app.connect("env-before-read-docs", _sparingly)
+    app.connect("doctree-resolved", _place)
+    app.connect("build-finished", _notebooks)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _bring(app: Any) -> None:
+    """Write Vega and MathJax beside the pages. Scripts in a source's `_static` load everywhere."""
+    if app.builder.name != "html":
+        return
+    import vl_convert
+
+    static = Path(app.outdir, "_static")
+    static.mkdir(parents=True, exist_ok=True)
+    # Made in a second, so it is kept beside the pages' sources for the next build.
+    bundle = Path(app.srcdir).parent / f"vega-{version('vl-convert-python')}.js"
+    if not bundle.exists():
+        script = vl_convert.javascript_bundle(None, vl_version=charts.VEGALITE)  # type: ignore[arg-type]
+        about = "/* Vega, Vega-Lite and Vega-Embed (BSD-3-Clause) */"
+        write(bundle, f"{about}\n(() => {{{script}}})();\n")
+    shutil.copy2(bundle, static / "vega.js")
+    found = find_spec("sphinx-mathjax-offline")
+    assert found and found.origin
+    source = Path(found.origin).parent / "static/mathjax"
+    for part in ("output/chtml/fonts/woff-v2", "input/tex/extensions"):
+        shutil.copytree(source / part, static / "mathjax" / part, dirs_exist_ok=True)
+    shutil.copy2(source / "tex-chtml.js", static / "mathjax")
+
+
+def _sparingly(app: Any, *_: Any) -> None:
+    """Only pages with equations load MathJax; Jupyter Book would have all of them load it."""
+    app.set_html_assets_policy("per_page")
+
+
+def _place(app: Any, document: nodes.document, page: str) -> None:
+    """Write the pictures and data of a page's charts, and tell each chart its HTML."""
+    if app.builder.name != "html":
+        return
+    root = "../" * page.count("/")
+    for k, node in enumerate(document.findall(vegalite), 1):
+        spec = {**node["spec"], "background": "transparent"}
+        node["html"] = ""
+        if "source" not in spec.get("usermeta", {}):
+            logger.warning("a chart without a source: finish it with charts.figure", location=page)
+            continue
+        title = " ".join(spec.pop("title")["text"])
+        pictures = [charts.still(spec, width) for width in (WIDE, NARROW)]
+        tables = _tables(spec)
+        names = [f"_charts/{page}-{k}{suffix}" for suffix in (".svg", "-narrow.svg")]
+        tails = [""] if len(tables) == 1 else [f"-{letter}" for letter in ascii_lowercase]
+        sheets = [f"_charts/{page}-{k}{tail}.csv" for tail, _ in zip(tails, tables, strict=False)]
+        for name, text in zip(names + sheets, pictures + tables, strict=True):
+            file = Path(app.outdir, name)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, "utf-8", newline="\n")
+        links = [quote(root + name) for name in names + sheets]
+        node["html"] = _html(spec, title, pictures, links)
+
+
+def _tables(spec: dict[str, Any]) -> list[str]:
+    """The chart's data as CSV, without the columns (`_…`) that only help to draw."""
+    tables = []
+    for rows in spec.get("datasets", {}).values():
+        columns = [name for name in dict.fromkeys(chain(*rows)) if not name.startswith("_")]
+        if columns:
+            text = io.StringIO()
+            writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+            tables.append(text.getvalue())
+    return tables
+
+
+def _cell(value: Any) -> Any:
+    return re.sub(r"T00:00:00(\.0+)?$", "", value) if isinstance(value, str) else value
+
+
+def _html(spec: dict[str, Any], title: str, pictures: list[str], links: list[str]) -> str:
+    words, source = escape(spec["description"]), escape(spec["usermeta"]["source"])
+    wide, narrow = (re.search(r'width="(\d+)" height="(\d+)"', svg) for svg in pictures)
+    assert wide and narrow
+    bound = any("bind" in param for param in spec.get("params", []))
+    data = [
+        f'<a href="{link}" download>data {letter} (CSV)</a>'.replace("  ", " ")
+        for link, letter in zip(links[2:], ascii_uppercase if links[3:] else [""], strict=False)
+    ]
+    data.append(f'<a href="{links[0]}">picture (SVG)</a>')
+    text = json.dumps(spec, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
+    return f"""<figure class="chart">
+<figcaption class="chart-title">{escape(title)}</figcaption>
+<picture class="chart-still">
+<source media="(max-width: {PHONE}px)" srcset="{links[1]}" width="{narrow[1]}" height="{narrow[2]}">
+<img src="{links[0]}" alt="{words}" width="{wide[1]}" height="{wide[2]}">
+</picture>
+<div class="chart-live" role="{"group" if bound else "img"}" aria-label="{words}"></div>
+<div class="chart-source">
+<span>Source: {source}</span> <span class="chart-links">{" · ".join(data)}</span>
+</div>
+<script type="application/json">{text}</script>
+</figure>
+"""
+
+
+def _visit(translator: Any, node: vegalite) -> None:
+    translator.body.append(node["html"])
+    raise nodes.SkipNode
+
+
+def _notebooks(app: Any, error: Exception | None) -> None:
+    """Put the executed notebooks where the pages link to them."""
+    source, target = Path(app.srcdir, "_notebooks"), Path(app.outdir, "_notebooks")
+    if error is None and app.builder.name == "html" and source.is_dir():
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(source, target)

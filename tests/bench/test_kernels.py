@@ -1,0 +1,86 @@
+"""Kernels over a million rows against plain NumPy and a polars expression.
+
+Run with `pytest tests/bench --benchmark-only`; a group is one kernel, ratios are its result.
+"""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from stackbook.kernels import capital, chips, datacenter
+
+ROWS = 1_000_000
+
+
+def numpy_annuity(rate, years):
+    return rate / (1 - (1 + rate) ** -years)
+
+
+def numpy_murphy(die_mm2, defects_per_cm2):
+    x = die_mm2 / 100 * defects_per_cm2
+    return ((1 - np.exp(-x)) / x) ** 2
+
+
+def numpy_negative_binomial(die_mm2, defects_per_cm2, clustering):
+    return (1 + die_mm2 / 100 * defects_per_cm2 / clustering) ** -clustering
+
+
+def numpy_owner_cost(
+    it_usd, it_rate, it_years, site_usd, site_rate, site_years, om, availability, kw, load, pue, usd
+):
+    capital_usd = it_usd * numpy_annuity(it_rate, it_years)
+    capital_usd = capital_usd + site_usd * numpy_annuity(site_rate, site_years)
+    return (capital_usd + om * it_usd) / (8760 * availability) + kw * load * pue * usd
+
+
+def polars_murphy(die_mm2, defects_per_cm2):
+    x = die_mm2 / 100 * defects_per_cm2
+    return ((1 - (-x).exp()) / x) ** 2
+
+
+RATE, YEARS = (0.03, 0.20), (3, 20)
+CAPITAL = [(2e4, 6e4), RATE, YEARS, (1e4, 4e4), RATE, YEARS]
+RUNNING = [(0.03, 0.08), (0.9, 1), (1, 3), (0.5, 1), (1, 1.5), (0.03, 0.15)]
+DIE, DENSITY = (50, 850), (0.02, 0.3)
+# Kernel, the same in NumPy, the same in polars, and the range of each argument.
+PLAIN = [
+    (capital.annuity, numpy_annuity, numpy_annuity, [RATE, YEARS]),
+    (chips.murphy_yield, numpy_murphy, polars_murphy, [DIE, DENSITY]),
+    (
+        chips.negative_binomial_yield,
+        numpy_negative_binomial,
+        numpy_negative_binomial,
+        [DIE, DENSITY, (1, 10)],
+    ),
+    (datacenter.owner_cost, numpy_owner_cost, numpy_owner_cost, CAPITAL + RUNNING),
+]
+each_kernel = pytest.mark.parametrize("plain", PLAIN, ids=lambda plain: plain[0].__name__)
+
+
+def columns(ranges):
+    random = np.random.default_rng(1)
+    return [random.uniform(low, high, ROWS) for low, high in ranges]
+
+
+@each_kernel
+@pytest.mark.parametrize("way", ["kernel", "numpy", "kernel in polars", "polars"])
+def test_a_million_rows(benchmark, plain, way):
+    kernel, with_numpy, with_polars, ranges = plain
+    benchmark.group = kernel.__name__
+    arrays = columns(ranges)
+    names = [f"column_{i}" for i in range(len(arrays))]
+    frame = pl.DataFrame(dict(zip(names, arrays, strict=True))).lazy()
+    run = {
+        "kernel": lambda: kernel(*arrays),
+        "numpy": lambda: with_numpy(*arrays),
+        "kernel in polars": lambda: frame.select(x=kernel(*map(pl.col, names))).collect()["x"],
+        "polars": lambda: frame.select(x=with_polars(*map(pl.col, names))).collect()["x"],
+    }[way]
+    result = benchmark.pedantic(run, rounds=5, warmup_rounds=1)
+    np.testing.assert_allclose(result, with_numpy(*arrays), rtol=1e-9)
+
+
+def test_one_number(benchmark):
+    """What a call with floats costs, beside the arithmetic."""
+    benchmark.group = "one float"
+    assert benchmark(capital.annuity, 0.1, 5.0) > 0

@@ -1,0 +1,74 @@
+"""A book of two small chapters, for tests of the press that should not wait for the real one."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from stackbook import home
+from stackbook.press.chapters import Book
+from stackbook.press.store import Store
+
+CHAPTER = """\
+---
+kernelspec: {{name: python3, display_name: Python 3, language: python}}
+---
+
+# {title}
+
+Prose.
+
+```{{code-cell}} python
+:tags: [parameters]
+rate: float = 0.25  # [1/yr, 0.0 to 0.5] discount rate
+{extra}
+```
+
+```{{code-cell}} python
+from stackbook.findings import finding
+{code}
+```
+
+The value is {{glue:text}}`{finding}:.3f`.
+"""
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Book:
+    """Two chapters, `one` and `deep/two`, and an index that glues a value of each."""
+    root = tmp_path / "book-of-two"
+    folder = root / "book"
+    (folder / "deep").mkdir(parents=True)
+    shutil.copy(home() / "_config.yml", root / "_config.yml")
+    shutil.copy(home() / "book" / "references.bib", folder / "references.bib")
+    shutil.copytree(home() / "book" / "_static", folder / "_static")
+    (folder / "_toc.yml").write_text(
+        "format: jb-book\nroot: index\nchapters:\n- file: one\n- file: deep/two\n"
+    )
+    (folder / "index.md").write_text(
+        "# Index\n\n{glue:text}`one.ipynb::half:.3f` {glue:text}`deep/two.ipynb::years:.0f`\n"
+    )
+    (folder / "one.md").write_text(
+        CHAPTER.format(
+            title="One", extra="", code='finding("half", rate / 2, "1/yr")', finding="half"
+        )
+    )
+    code = (
+        "from stackbook.kernels import capital\n"
+        'if life_yr == 13:\n    raise RuntimeError("thirteen")\n'
+        'finding("years", life_yr, "yr")'
+    )
+    (folder / "deep" / "two.md").write_text(
+        CHAPTER.format(
+            title="Two",
+            extra="life_yr: int = 5  # [yr, 1 to 30] service life",
+            code=code,
+            finding="years",
+        )
+    )
+    return Book(root)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "_build")

@@ -1,0 +1,177 @@
+"""What holds for every public kernel: units are documented and true, and all inputs agree."""
+
+import inspect
+import pkgutil
+import re
+from collections import Counter
+from importlib import import_module
+
+import numpy as np
+import polars as pl
+import pytest
+
+from stackbook import kernels
+from stackbook.kernels.jit import Formula
+
+# Dimensions of each unit. Time is left out: rates compound by the year.
+DIMENSIONS = {
+    "1": {},
+    "USD": {"money": 1},
+    "s": {},
+    "h": {},
+    "yr": {},
+    "mm": {"length": 1},
+    "mm2": {"length": 2},
+    "cm2": {"length": 2},
+    "W": {"power": 1},
+    "kW": {"power": 1},
+    "GW": {"power": 1},
+    "kWh": {"power": 1},
+    "J": {"power": 1},
+    "GB": {"data": 1},
+    "gCO2": {"carbon": 1},
+}
+
+# A point inside every formula's domain; 0.5 for the names that are not here.
+POINT = {
+    "blocks": 144,
+    "clustering": 3,
+    "defects_per_cm2": 0.1,
+    "die_mm2": 814,
+    "edge_mm": 3,
+    "gross_dies": 60,
+    "it_rate": 0.09,
+    "it_usd": 47222,
+    "it_years": 5,
+    "lead_years": 1,
+    "merchant_usd": 30000,
+    "pue": 1.2,
+    "rate": 0.1,
+    "site_rate": 0.08,
+    "site_usd": 34722,
+    "site_years": 20,
+    "spares": 12,
+    "wafer_mm": 300,
+    "years": 5,
+}
+
+
+def public_kernels():
+    for module in pkgutil.iter_modules(kernels.__path__, "stackbook.kernels."):
+        if module.name != "stackbook.kernels.jit":
+            for name, value in vars(import_module(module.name)).items():
+                ours = getattr(value, "__module__", None) == module.name
+                if ours and callable(value) and not inspect.isclass(value) and name[0] != "_":
+                    yield pytest.param(value, id=f"{module.name.split('.')[-1]}.{name}")
+
+
+KERNELS = list(public_kernels())
+FORMULAS = [kernel for kernel in KERNELS if isinstance(kernel.values[0], Formula)]
+every_kernel = pytest.mark.parametrize("kernel", KERNELS)
+every_formula = pytest.mark.parametrize("kernel", FORMULAS)
+
+
+def documented_units(kernel):
+    """The units of a docstring by name, as in `kw, load: rated power [kW], mean draw [1]`."""
+    units = {}
+    for line in inspect.getdoc(kernel).splitlines()[2:-1]:
+        names, _, text = line.partition(": ")
+        names, found = names.split(", "), re.findall(r"\[(.+?)\]", text)
+        if len(found) == 1:
+            found *= len(names)
+        assert len(found) == len(names), f"one unit, or one for each name: {line!r}"
+        assert not units.keys() & set(names), f"documented twice: {line!r}"
+        units.update(zip(names, found, strict=True))
+    return units
+
+
+def powers(unit):
+    """`USD/(GW yr)` → {money: 1, power: -1}."""
+    total = Counter()
+    above, *below = unit.split("/")
+    assert len(below) <= 1, unit
+    for part, sign in [(above, 1), *((b, -1) for b in below)]:
+        for atom in part.removeprefix("(").removesuffix(")").split(" "):
+            assert atom in DIMENSIONS, f"unknown unit {atom!r} in [{unit}]"
+            for dimension, power in DIMENSIONS[atom].items():
+                total[dimension] += sign * power
+    return total
+
+
+def arguments(kernel):
+    return list(inspect.signature(kernel).parameters)
+
+
+def point(kernel):
+    return [float(POINT.get(name, 0.5)) for name in arguments(kernel)]
+
+
+@every_kernel
+def test_docstring_says_what_with_units_and_source(kernel):
+    lines = inspect.getdoc(kernel).splitlines()
+    assert len(lines) <= 12
+    assert lines[0].endswith(".")
+    assert lines[1] == ""
+    assert lines[-1].startswith("source: ")
+    units = documented_units(kernel)
+    assert set(units) == {*arguments(kernel), "returns"}
+    for unit in units.values():
+        powers(unit)
+
+
+def test_a_name_has_one_unit_in_all_kernels():
+    units = {}
+    for kernel in KERNELS:
+        for name, unit in documented_units(kernel.values[0]).items():
+            if name != "returns":
+                units.setdefault(name, set()).add(unit)
+    assert {name: found for name, found in units.items() if len(found) > 1} == {}
+
+
+@every_formula
+@pytest.mark.parametrize("dimension", ["money", "length", "power", "data", "carbon"])
+def test_result_scales_as_its_unit_says(kernel, dimension):
+    """Counting in cents, inches or MWh changes the result by the factor of its unit only."""
+    factor, units, args = 1.7, documented_units(kernel), point(kernel)
+    scaled = [
+        value * factor ** powers(units[name])[dimension]
+        for name, value in zip(arguments(kernel), args, strict=True)
+    ]
+    expected = kernel(*args) * factor ** powers(units["returns"])[dimension]
+    assert kernel(*scaled) == pytest.approx(expected, rel=1e-9)
+
+
+@every_formula
+@pytest.mark.filterwarnings("error")
+def test_float_array_series_and_expression_agree(kernel):
+    names, args = arguments(kernel), point(kernel)
+    frame = pl.DataFrame({n: [v, v * 0.75, None] for n, v in zip(names, args, strict=True)})
+    rows = list(zip(*([v, v * 0.75] for v in args), strict=True))
+    floats = [kernel(*row) for row in rows]
+    assert np.isfinite(floats[0])
+    assert isinstance(floats[0], float)
+    arrays = kernel(*(np.array(column) for column in zip(*rows, strict=True)))
+    np.testing.assert_array_equal(arrays, floats)
+    assert kernel(*frame).to_list() == pytest.approx([*floats, None], nan_ok=True)
+    lazy = frame.lazy().select(x=kernel(**{name: pl.col(name) for name in names}))
+    assert lazy.collect_schema() == {"x": pl.Float64}
+    assert lazy.collect()["x"].to_list() == pytest.approx([*floats, None], nan_ok=True)
+
+
+@every_formula
+@pytest.mark.filterwarnings("error")
+def test_one_expression_and_scalars_in_a_lazy_query(kernel):
+    names, args = arguments(kernel), point(kernel)
+    last = pl.LazyFrame({names[-1]: [args[-1], args[-1] * 0.75]})
+    query = last.select(x=kernel(*args[:-1], pl.col(names[-1]))).with_columns(y=pl.col("x") * 2)
+    expected = [kernel(*args), kernel(*args[:-1], args[-1] * 0.75)]
+    assert query.collect()["y"].to_list() == pytest.approx([2 * x for x in expected], nan_ok=True)
+
+
+@every_formula
+@pytest.mark.filterwarnings("error")
+def test_missing_number_gives_nan(kernel):
+    """A NaN in any argument that matters reaches the result; it is never turned into a number."""
+    args = point(kernel)
+    for i in range(len(args)):
+        assert np.isnan(kernel(*args[:i], np.nan, *args[i + 1 :])), arguments(kernel)[i]

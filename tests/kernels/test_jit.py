@@ -1,0 +1,77 @@
+"""How kernels are compiled: arguments by name, a cache that is used and never stale."""
+
+import pickle
+import subprocess
+import sys
+
+import pytest
+from numba import njit
+
+from stackbook.kernels import capital
+
+
+def run(folder, code):
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", code], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_arguments_by_name_in_any_order():
+    expected = capital.annuity(0.1, 5.0)
+    assert capital.annuity(years=5.0, rate=0.1) == expected
+    assert capital.annuity(0.1, years=5.0) == expected
+
+
+@pytest.mark.parametrize("named", [{}, {"rate": 0.1}, {"term": 5.0}, {"years": 5.0, "term": 1.0}])
+def test_wrong_names_are_refused(named):
+    with pytest.raises(TypeError):
+        capital.annuity(0.1, **named)
+
+
+def test_integers_are_taken_as_floats():
+    assert capital.annuity(0, 4) == 0.25
+    assert capital.annuity.types == ["dd->d"]
+
+
+def test_other_compiled_functions_call_a_formula():
+    @njit
+    def payments(capital_usd, rate, years):
+        return capital_usd * capital.annuity(rate, years)
+
+    assert payments(2.0, 0.1, 5) == 2 * capital.annuity(0.1, 5)
+
+
+def test_pickled_by_name():
+    assert pickle.loads(pickle.dumps(capital.annuity)) is capital.annuity
+
+
+def test_import_compiles_nothing(tmp_path):
+    """Compiled, or read from the cache, when first used: a chapter pays for what it calls."""
+    code = "from stackbook.kernels import datacenter as d; print(d.owner_cost.types)"
+    assert run(tmp_path, code) == "[]"
+
+
+LOWER = "RATE = {rate}\n"
+UPPER = """
+from stackbook.kernels.jit import formula
+from lower import RATE
+
+
+@formula
+def interest(usd: float) -> float:
+    return usd * RATE
+"""
+
+
+def test_cache_is_used_until_an_imported_module_changes(tmp_path):
+    (tmp_path / "upper.py").write_text(UPPER)
+    (tmp_path / "lower.py").write_text(LOWER.format(rate=0.1))
+    call = "import upper; print(upper.interest(100.0))"
+    assert run(tmp_path, call) == "10.0"
+    compiled = {f: f.stat().st_mtime_ns for f in (tmp_path / "__pycache__").glob("*.nb?")}
+    assert len(compiled) == 2
+    assert run(tmp_path, call) == "10.0"
+    assert {f: f.stat().st_mtime_ns for f in compiled} == compiled
+    (tmp_path / "lower.py").write_text(LOWER.format(rate=0.2))
+    assert run(tmp_path, call) == "20.0"

@@ -1,0 +1,99 @@
+"""Every chapter holds at its defaults and at each bound, and states what a reader relies on."""
+
+import re
+from typing import Any
+
+import jupytext
+import pytest
+
+from stackbook import findings
+from stackbook.press import execution
+from stackbook.press.chapters import Book, Chapter, Value
+
+BOOK = Book()
+GLUED = re.compile(r"\{glue:text\}`(?:(?P<page>[^`:]+)::)?(?P<name>\w+)(?P<format>:[^`]+)?`")
+
+
+def run(
+    chapter: Chapter, values: dict[str, Value], monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Any]:
+    """Run the chapter's cells in this process (a kernel each would take minutes)."""
+    stated: dict[str, Any] = {}
+    monkeypatch.setattr(
+        findings, "_glue", lambda name, text, record=None: stated.update({name: record or text})
+    )
+    scope: dict[str, Any] = {"__name__": "__main__"}
+    for cell in jupytext.reads(chapter.source, fmt="md:myst").cells:
+        if cell.cell_type == "code":
+            exec(compile(cell.source, chapter.name, "exec"), scope)
+            if "parameters" in cell.metadata.get("tags", []):
+                scope.update(values)
+    return stated
+
+
+def corners(chapter: Chapter) -> list[tuple[str, dict[str, Value]]]:
+    """The defaults with one parameter at a bound, then all at their lower and upper bounds."""
+    found = []
+    ends: dict[str, dict[str, Value]] = {"low": {}, "high": {}}
+    for name, one in chapter.parameters.items():
+        kind = {"float": float, "int": int, "str": str, "bool": bool}[one.kind]
+        bounds = one.choices or ((False, True) if kind is bool else (one.low, one.high))
+        ends["low"][name], ends["high"][name] = kind(bounds[0]), kind(bounds[-1])
+        found += [(f"{name}={bound}", {name: kind(bound)}) for bound in bounds]
+    return found + [(f"all {end}", values) for end, values in ends.items()]
+
+
+CASES = [
+    pytest.param(chapter, values, id=f"{chapter.name} {words}")
+    for chapter in BOOK.chapters.values()
+    for words, values in corners(chapter)
+]
+
+
+@pytest.mark.parametrize(("chapter", "values"), CASES)
+def test_a_chapter_holds_at_its_bounds(
+    chapter: Chapter, values: dict[str, Value], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stated = run(chapter, chapter.values(values), monkeypatch)
+    glued = {match["name"] for match in GLUED.finditer(chapter.source) if not match["page"]}
+    assert glued <= stated.keys(), "prose prints what this run did not state"
+
+
+@pytest.mark.parametrize("chapter", BOOK.chapters.values(), ids=lambda chapter: chapter.name)
+def test_a_chapter_runs_quietly_under_papermill(chapter: Chapter) -> None:
+    done = execution.execute(chapter, chapter.values({}))
+    assert isinstance(done, execution.Executed), done
+    assert '"stderr"' not in done.notebook
+    names = [record["name"] for record in done.findings]
+    assert len(names) == len(set(names)), "a finding is stated once"
+    assert any(name.startswith("module:stackbook") for name in done.used)
+
+
+@pytest.mark.parametrize("name", BOOK.files)
+def test_numbers_glued_across_pages_exist_and_carry_a_format(name: str) -> None:
+    source = (BOOK.folder / f"{name}.md").read_text()
+    for match in GLUED.finditer(source):
+        if not match["page"]:
+            continue
+        other = BOOK.folder / name
+        target = (other.parent / match["page"]).resolve().relative_to(BOOK.folder.resolve())
+        chapter = BOOK.chapter(target.with_suffix("").as_posix())
+        assert re.search(
+            rf'(finding|phrase)\(\s*"{re.sub("_(low|high)$", "", match["name"])}', chapter.source
+        ), match[0]
+
+
+def test_every_parameter_is_used() -> None:
+    for chapter in BOOK.chapters.values():
+        for name in chapter.parameters:
+            uses = re.findall(rf"\b{name}\b", chapter.source)
+            assert len(uses) > 1, f"{chapter.name}: {name} is declared and never used"
+
+
+def test_every_chapter_is_in_the_table_of_contents() -> None:
+    pages = {
+        path.relative_to(BOOK.folder).with_suffix("").as_posix()
+        for path in BOOK.folder.rglob("*.md")
+    }
+    assert pages == set(BOOK.files)
+    assert len(BOOK.files) == len(set(BOOK.files))

@@ -1,0 +1,252 @@
+"""Charts: what they refuse, what they carry, and that everyone can tell their colours apart."""
+
+import datetime as dt
+import json
+import re
+import shutil
+import subprocess
+import sys
+from itertools import combinations, pairwise
+from pathlib import Path
+
+import altair as alt
+import nbformat
+import numpy as np
+import polars as pl
+import pytest
+
+from stackbook import charts
+from stackbook.charts.colours import LAYERS, OWNERS, SERIES, luminance
+from stackbook.charts.forms import _apart
+from stackbook.press.site import _tables
+
+WORDS = {"title": "It rises", "alt": "Line: rises from 1 to 4 USD.", "source": "Test, 2026."}
+STEPS = [("foundry", 0.21), ("memory", 0.34), ("accelerator design", 0.92)]
+LAYER_NAMES = [name for name, _ in STEPS]
+
+
+def capex() -> pl.DataFrame:
+    return pl.DataFrame(
+        [
+            {"date": dt.date(2020 + k, 1, 1), "owner": owner, "usd": (1.0 + i) * 2.0**k}
+            for i, owner in enumerate(("Google", "Amazon", "Meta", "Oracle"))
+            for k in range(6)
+        ]
+    )
+
+
+def forms() -> dict[str, alt.TopLevelMixin]:
+    lines = {"x": "date", "y": "usd", "series": "owner", "y_title": "capital expenditure (USD)"}
+    owners = charts.owner_scale(["Google", "Amazon", "Meta", "Oracle"])
+    layers = charts.layer_scale(LAYER_NAMES)
+    parts = pl.DataFrame(
+        [
+            {"profile": profile, "layer": layer, "usd": usd * share}
+            for profile, share in (("bought", 1.0), ("own", 0.6), ("all own", 0.7))
+            for layer, usd in STEPS
+        ]
+    )
+    return {
+        "lines": charts.lines(capex(), **lines, scale=owners),
+        "log lines": charts.lines(capex(), **lines, log=True),
+        "small multiples": charts.small_multiples(capex(), **lines, scale=owners),
+        "bridge": charts.bridge(STEPS, x_title="price (USD)", total="bill", scale=layers),
+        "factors": charts.bridge(STEPS, x_title="cost (ratio)", total="bill", factors=True),
+        "stacked": charts.stacked(
+            parts, row="profile", part="layer", value="usd", x_title="price (USD)", scale=layers
+        ),
+    }
+
+
+def chart(x: alt.X | str = "a:N", y: alt.Y | str = "b:N", **properties: object) -> alt.Chart:
+    return alt.Chart(pl.DataFrame({"a": [1, 2], "b": [1.0, 4.0]})).mark_line().encode(x=x, y=y)
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_figure_needs_words(name):
+    with pytest.raises(ValueError, match=f"{name} is empty"):
+        charts.figure(chart(), **{**WORDS, name: " "})
+
+
+@pytest.mark.parametrize(
+    "axis",
+    [
+        alt.Y("b:Q"),
+        alt.Y("b:Q", title="price"),
+        alt.Y("b:Q", title="price (USD) of a chip"),
+        alt.Y("b:Q", title=None),
+        alt.Y("b:Q", axis=alt.Axis(title="price ()")),
+        alt.Y("sum(b):Q", title="a very long title that no phone has any room for (USD)"),
+    ],
+)
+def test_figure_needs_units(axis):
+    with pytest.raises(ValueError, match=r"^chart 'It rises': "):
+        charts.figure(chart(y=axis), **WORDS)
+    with pytest.raises(ValueError, match=r"the y axis|a phone"):
+        charts.figure(alt.layer(chart(), chart(y=axis)), **WORDS)
+
+
+def test_figure_accepts_units_dates_names_and_hidden_axes():
+    for y in (alt.Y("b:Q", title="price (USD)"), alt.Y("b:Q", axis=None), "b:T", "b:N"):
+        charts.figure(chart(y=y), **WORDS)
+    shared = alt.layer(
+        chart(y=alt.Y("b:Q", title="price (USD)")), chart(y=alt.Y("b:Q", title=None))
+    )
+    assert charts.figure(shared, **WORDS).to_dict()["width"] == "container"
+
+
+def test_figure_refuses_a_facet_that_cannot_adapt():
+    with pytest.raises(ValueError, match="small_multiples"):
+        charts.figure(chart().encode(facet="a:N"), **WORDS)
+
+
+@pytest.mark.parametrize("name", forms())
+def test_forms_carry_spec_picture_and_words(name):
+    data = charts.figure(forms()[name], **WORDS)._repr_mimebundle_()
+    assert data["text/plain"] == WORDS["alt"]
+    assert data[charts.MIME]["usermeta"] == {"source": WORDS["source"]}
+    assert data["image/svg+xml"].startswith("<svg")
+    output = nbformat.v4.new_output("display_data", data)
+    cell = nbformat.v4.new_code_cell("", outputs=[output])
+    nbformat.validate(nbformat.v4.new_notebook(cells=[cell]))
+
+
+@pytest.mark.parametrize("name", forms())
+@pytest.mark.parametrize("width", [340, 640, 800])
+def test_forms_fit(name, width):
+    spec = charts.figure(forms()[name], **WORDS).to_dict()
+    drawn = re.search(r'width="(\d+)"', charts.still(spec, width))
+    assert drawn and 0.92 * width <= int(drawn[1]) <= width
+
+
+def test_same_bytes_in_another_process():
+    script = (
+        "import json, sys; sys.path.insert(0, sys.argv[1]); import test_charts as t\n"
+        "for c in t.forms().values():\n"
+        "    s = t.charts.figure(c, **t.WORDS).to_dict(); print(json.dumps(s), t.charts.still(s))"
+    )
+    command = [sys.executable, "-c", script, str(Path(__file__).parent)]
+    runs = [subprocess.run(command, capture_output=True, check=True).stdout for _ in range(2)]
+    assert runs[0] == runs[1]
+    assert len(runs[0]) > 50_000
+
+
+def test_importing_stackbook_or_charts_draws_nothing():
+    script = "import sys, stackbook; print('altair' in sys.modules); import stackbook.charts; "
+    script += "print('vl_convert' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_bridge_ends_where_its_steps_lead():
+    rows = forms()["bridge"].to_dict()["datasets"].popitem()[1]
+    assert rows[-1]["value"] == pytest.approx(0.21 + 0.34 + 0.92)
+    assert all(a["_level"] == pytest.approx(b["_low"]) for a, b in pairwise(rows[:-1]))
+    rows = forms()["factors"].to_dict()["datasets"].popitem()[1]
+    assert rows[-1]["value"] == pytest.approx(0.21 * 0.34 * 0.92)
+
+
+def test_forms_refuse_what_they_cannot_show():
+    with pytest.raises(ValueError, match="named twice"):
+        charts.bridge([("a", 1.0), ("a", 2.0)], x_title="(USD)", total="b")
+    with pytest.raises(ValueError, match="positive"):
+        charts.bridge([("a", 1.0), ("b", 0.0)], x_title="(ratio)", total="c", factors=True)
+    table = pl.DataFrame({"row": ["r"], "part": ["memory"], "value": [-1.0]})
+    names = {"row": "row", "part": "part", "value": "value", "x_title": "price (USD)"}
+    with pytest.raises(ValueError, match="negative"):
+        charts.stacked(table, **names, scale=charts.layer_scale(["memory"]))
+    with pytest.raises(ValueError, match="no colour for memory"):
+        charts.stacked(table, **names, scale=charts.layer_scale(["cloud"]))
+    zero = capex().with_columns(usd=0.0)
+    with pytest.raises(ValueError, match="logarithmic"):
+        charts.lines(zero, x="date", y="usd", series="owner", y_title="(USD)", log=True)
+
+
+def test_scales_name_the_nearest_known():
+    with pytest.raises(ValueError, match="did you mean 'accelerator design'"):
+        charts.layer_scale(["accelerator"])
+    with pytest.raises(ValueError, match="no colour for the owner 'Acme'; known: Nvidia"):
+        charts.owner_scale(["Acme"])
+
+
+def test_labels_do_not_overlap():
+    places = np.array(_apart([1.0, 1.0, 1.01, 5.0, 5.2], [0.0, 10.0], False, 300.0)) * 30.0
+    assert np.diff(np.sort(places)).min() >= 15.0 - 1e-9
+    assert np.argsort(places).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_data_leaves_out_what_only_helps_to_draw():
+    table, *others = _tables(forms()["lines"].to_dict())
+    assert table.splitlines()[:2] == ["date,owner,usd", "2020-01-01,Google,1.0"]
+    assert not others
+    assert _tables(forms()["bridge"].to_dict())[0].startswith("step,value\nfoundry,0.21\n")
+
+
+COLOURS = {**LAYERS, **OWNERS, **{f"series {k}": colour for k, colour in enumerate(SERIES)}}
+
+
+@pytest.mark.parametrize("name", COLOURS)
+def test_colours_stand_out_on_white_and_dark(name):
+    light = luminance(COLOURS[name])
+    assert (1.0 + 0.05) / (light + 0.05) >= 3.0
+    assert (light + 0.05) / (luminance("#121212") + 0.05) >= 3.0
+
+
+def views(colour: str) -> list[np.ndarray]:
+    """The colour in OKLab as most people, protanopes and deuteranopes see it (Machado 2009)."""
+    code = np.array([int(colour[i : i + 2], 16) / 255.0 for i in (1, 3, 5)])
+    linear = np.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055) ** 2.4)
+    protan = [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216]]
+    protan.append([-0.003882, -0.048116, 1.051998])
+    deutan = [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413]]
+    deutan.append([-0.011820, 0.042940, 0.968881])
+    cones = [[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566]]
+    cones.append([0.0883024619, 0.2817188376, 0.6299787005])
+    lab = [[0.2104542553, 0.7936177850, -0.0040720468], [1.9779984951, -2.4285922050, 0.4505937099]]
+    lab.append([0.0259040371, 0.7827717662, -0.8086757660])
+    seen = [linear, *(np.clip(np.array(m) @ linear, 0.0, 1.0) for m in (protan, deutan))]
+    return [np.array(lab) @ np.cbrt(np.array(cones) @ rgb) for rgb in seen]
+
+
+BUYERS = ["Google", "Amazon", "Microsoft", "Meta", "Oracle", "CoreWeave", "OpenAI", "Anthropic"]
+SELLERS = ["Nvidia", "AMD", "Broadcom", "TSMC", "Micron", "SK hynix", "Samsung", "Intel", "Google"]
+
+
+@pytest.mark.parametrize(
+    "colours",
+    [list(LAYERS.values()), [OWNERS[n] for n in BUYERS], [OWNERS[n] for n in SELLERS], SERIES],
+    ids=["layers", "buyers", "sellers", "series"],
+)
+def test_colours_drawn_together_stay_apart(colours):
+    for one, other in combinations(colours, 2):
+        usual, *others = (
+            np.linalg.norm(a - b) for a, b in zip(views(one), views(other), strict=True)
+        )
+        assert usual >= 0.08, (one, other)
+        assert min(others) >= 0.04, (one, other)
+
+
+CHROMIUM = shutil.which("chromium")
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no chromium")
+def test_browser_fits_as_python_does():
+    from playwright.sync_api import sync_playwright
+
+    source = (Path(__file__).parents[1] / "book/_static/charts.js").read_text("utf-8")
+    sizes = re.search(r"const NARROW.*;", source)
+    rule = re.search(r"function fit\(.*?\n  }\n", source, re.S)
+    assert sizes and rule
+    small = [charts.figure(form, **WORDS).to_dict() for form in forms().values()]
+    small.append((chart() | chart()).to_dict())
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        for spec in small:
+            for width in (340, 519, 520, 701):
+                call = f"(spec) => {{ {sizes[0]} {rule[0]}; return fit(spec, {width}); }}"
+                ours = json.loads(json.dumps(charts.fit(spec, width)))
+                assert page.evaluate(call, spec) == ours
+        browser.close()

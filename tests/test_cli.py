@@ -1,0 +1,137 @@
+"""The command line: what it prints, and one clear line for each bad input."""
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from stackbook import facts, home
+from stackbook.press.chapters import Book
+
+CHAPTERS = list(Book().chapters)
+
+
+def stackbook(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "stackbook.cli", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["build", "-p", "wac_hyperscaler=0.1"], "no parameter 'wac_hyperscaler' (did you mean "),
+        (
+            ["build", "--only", "layers/chip"],
+            "no chapter 'layers/chip' (did you mean layers/chips?",
+        ),
+        (["run", "nowhere"], "no chapter 'nowhere'; the chapters are "),
+        (["build", "--scenario", "absent.yml"], "scenario absent.yml: No such file or directory"),
+        (["data", "show", "chips"], "no table 'chips'; the tables are "),
+        (["findings"], "nothing was built in _build; run `stackbook build` first"),
+        (["serve"], "no site in _build/html; run `stackbook build` first"),
+    ],
+)
+def test_bad_input_is_one_line_and_a_failure(
+    tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    done = stackbook(*arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith(f"error: {message}")
+    assert list(tmp_path.iterdir()) == [], "nothing was begun"
+
+
+def test_an_output_folder_that_cannot_be_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "_build").write_text("a file")
+    done = stackbook("build", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "error: _build: File exists; make room or work in another folder\n"
+
+
+def test_run_prints_the_findings_of_one_chapter(tmp_path: Path) -> None:
+    done = stackbook("run", "layers/chips", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["chapter"] == "layers/chips"
+    assert result["parameters"] == {
+        name: parameter.default
+        for name, parameter in Book().chapter("layers/chips").parameters.items()
+    }
+    assert {"name", "value", "unit"} <= result["findings"][0].keys()
+    again = stackbook("run", "layers/chips", cwd=tmp_path)
+    assert "layers/chips: cached" in again.stderr
+    assert result["findings"][0]["name"] in again.stdout
+
+
+def test_params_lists_what_can_be_set(tmp_path: Path) -> None:
+    rows = json.loads(stackbook("params", "--json", cwd=tmp_path).stdout)
+    assert {row["chapter"] for row in rows} <= set(CHAPTERS)
+    text = stackbook("params", "layers/chips", cwd=tmp_path).stdout
+    assert all(row["name"] in text for row in rows if row["chapter"] == "layers/chips")
+
+
+def test_data_lists_shows_and_checks(tmp_path: Path) -> None:
+    listed = stackbook("data", "list", cwd=tmp_path).stdout
+    assert all(name in listed for name in facts.package().resources)
+    shown = stackbook("data", "show", "sources", cwd=tmp_path)
+    assert shown.stdout.startswith("key,publisher,") and "# key: " in shown.stderr
+    assert "tables keep every rule" in stackbook("data", "check", cwd=tmp_path).stdout
+
+
+def test_serve_answers_on_this_machine(tmp_path: Path) -> None:
+    (tmp_path / "_build" / "html").mkdir(parents=True)
+    (tmp_path / "_build" / "html" / "index.html").write_text("hello")
+    command = [sys.executable, "-m", "stackbook.cli", "serve", "--port", "0"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
+        assert server.stdout is not None
+        address = server.stdout.readline().split()[0]
+        with urllib.request.urlopen(address) as answer:
+            assert answer.read() == b"hello"
+        server.kill()
+
+
+def test_import_is_light() -> None:
+    """No heavy library is imported before it is needed."""
+    program = "import sys, stackbook, stackbook.cli; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout
+    heavy = {"numba", "numpy", "polars", "altair", "papermill", "distributed", "sphinx", "jupytext"}
+    assert heavy.isdisjoint(loaded.split())
+
+
+def test_the_wheel_brings_chapters_and_tables(tmp_path: Path) -> None:
+    """Installed without the checkout, in an empty folder, it knows the same book."""
+    checkout = Path(__file__).parents[1]
+    wheels, installed, empty = (tmp_path / name for name in ("wheels", "installed", "empty"))
+    empty.mkdir()
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    offline = ["--no-deps", "--no-index"]
+    build = [*pip, "wheel", *offline, "--no-build-isolation", "-w", str(wheels), str(checkout)]
+    subprocess.run(build, check=True)
+    (wheel,) = wheels.glob("*.whl")
+    subprocess.run([*pip, "install", *offline, "--target", str(installed), str(wheel)], check=True)
+    program = (
+        "import stackbook, sys; from stackbook import cli; "
+        "print(stackbook.home(), file=sys.stderr); cli.main()"
+    )
+    environment = os.environ | {"PYTHONPATH": str(installed)}
+    done = subprocess.run(
+        [sys.executable, "-c", program, "build"],
+        cwd=empty,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert str(installed) in done.stderr.splitlines()[0]
+    site = empty / "_build" / "html"
+    assert all((site / f"{name}.html").is_file() for name in Book().files)
+    share = installed / "stackbook" / "share"
+    for path in sorted((home() / "data").rglob("*.*")):
+        assert (
+            share / "data" / path.relative_to(home() / "data")
+        ).read_bytes() == path.read_bytes()

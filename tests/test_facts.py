@@ -1,0 +1,145 @@
+"""The tables keep their rules, and a row that breaks one is named."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from frictionless import validate
+
+from stackbook import facts
+from stackbook.facts import FactsError, Package
+
+FIELDS = [
+    {"name": "key", "type": "string", "constraints": {"required": True, "pattern": "[a-z]+"}},
+    {"name": "kind", "type": "string", "constraints": {"enum": ["gpu", "tpu"]}},
+    {"name": "watts", "type": "number", "constraints": {"minimum": 1, "maximum": 2000}},
+    {"name": "dies", "type": "integer", "constraints": {"unique": True}},
+    {"name": "released", "type": "date", "constraints": {"minimum": "2010-01-01"}},
+    {"name": "sold", "type": "boolean"},
+    {"name": "low", "type": "number"},
+    {"name": "high", "type": "number"},
+    {"name": "source", "type": "string"},
+]
+GOOD = ["a,gpu,700,1,2022-03-22,true,1,2,x", "b,tpu,,,,,,,x"]
+
+
+def package(folder: Path, *rows: str, header: str | None = None) -> Package:
+    schema = {
+        "fields": FIELDS,
+        "primaryKey": ["key"],
+        "foreignKeys": [
+            {"fields": ["source"], "reference": {"resource": "sources", "fields": ["key"]}}
+        ],
+        "missingValues": [""],
+        "rules": ["low <= high"],
+    }
+    sources = {"fields": [{"name": "key", "type": "string"}], "missingValues": [""]}
+    resources = [
+        {"name": "chips", "path": "chips.csv", "schema": schema},
+        {"name": "sources", "path": "sources.csv", "schema": sources},
+    ]
+    (folder / "datapackage.json").write_text(json.dumps({"resources": resources}))
+    names = header or ",".join(field["name"] for field in FIELDS)
+    (folder / "chips.csv").write_text("\n".join([names, *rows]) + "\n")
+    (folder / "sources.csv").write_text("key\nx\n")
+    return Package(folder)
+
+
+def test_a_good_table_has_the_types_of_its_schema(tmp_path: Path) -> None:
+    frame = package(tmp_path, *GOOD).table("chips")
+    assert isinstance(frame, pl.LazyFrame)
+    assert dict(frame.collect_schema()) == {
+        "key": pl.String,
+        "kind": pl.String,
+        "watts": pl.Float64,
+        "dies": pl.Int64,
+        "released": pl.Date,
+        "sold": pl.Boolean,
+        "low": pl.Float64,
+        "high": pl.Float64,
+        "source": pl.String,
+    }
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "value", "rule"),
+    [
+        (",gpu,,,,,,,x", "key", "an empty cell", "required"),
+        ("C,gpu,,,,,,,x", "key", "'C'", "pattern [a-z]+"),
+        ("a,gpu,,,,,,,x", "key", "'a'", "primary key (key) is unique"),
+        ("c,npu,,,,,,,x", "kind", "'npu'", "enum ['gpu', 'tpu']"),
+        ("c,gpu,0.5,,,,,,x", "watts", "'0.5'", "minimum 1"),
+        ("c,gpu,7000,,,,,,x", "watts", "'7000'", "maximum 2000"),
+        ("c,gpu,nan,,,,,,x", "watts", "'nan'", "finite"),
+        ("c,gpu,700 W,,,,,,x", "watts", "'700 W'", "type number"),
+        ("c,gpu,,1.5,,,,,x", "dies", "'1.5'", "type integer"),
+        ("c,gpu,,1,,,,,x", "dies", "'1'", "unique"),
+        ("c,gpu,,,22-3-2022,,,,x", "released", "'22-3-2022'", "type date"),
+        ("c,gpu,,,1922-03-22,,,,x", "released", "'1922-03-22'", "minimum 2010-01-01"),
+        ("c,gpu,,,,yes,,,x", "sold", "'yes'", "type boolean"),
+        ("c,gpu,,,,,3,2,x", "low", "'3'", "low <= high"),
+        ("c,gpu,,,,,,,y", "source", "'y'", "one of sources.key"),
+    ],
+)
+def test_a_bad_row_is_named(tmp_path: Path, row: str, column: str, value: str, rule: str) -> None:
+    bad = package(tmp_path, *GOOD, row)
+    expected = f"chips.csv, row 4, column {column}: {value} breaks the rule {rule}"
+    with pytest.raises(FactsError) as error:
+        bad.table("chips")
+    assert str(error.value) == expected
+    assert expected in bad.violations("chips")
+
+
+def test_a_missing_column_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FactsError, match=r"chips.csv: columns are \['key'\], not"):
+        package(tmp_path, "a", header="key").table("chips")
+
+
+def test_an_unknown_table_names_the_known_ones() -> None:
+    with pytest.raises(FactsError, match=r"no table 'chip'; the tables are sources, "):
+        facts.table("chip")
+
+
+def test_our_tables_keep_their_own_rules() -> None:
+    package = facts.package()
+    assert [line for name in package.resources for line in package.violations(name)] == []
+
+
+def test_frictionless_accepts_the_package() -> None:
+    report = validate(str(facts.package().folder / "datapackage.json"))
+    assert report.valid, report.flatten(["type", "rowNumber", "fieldName", "note"])[:5]
+
+
+def test_every_source_is_cited_and_every_row_has_one() -> None:
+    cited = set()
+    for name, resource in facts.package().resources.items():
+        columns = [field["name"] for field in resource["schema"]["fields"]]
+        if name == "sources":
+            continue
+        assert "source" in columns, name
+        frame = facts.table(name).collect()
+        assert frame["source"].null_count() == 0, name
+        cited |= {
+            key
+            for column in columns
+            if column.endswith("source")
+            for key in frame[column].drop_nulls()
+        }
+    known = set(facts.table("sources").collect()["key"])
+    assert cited == known
+
+
+def test_a_file_in_data_is_a_table_of_the_package() -> None:
+    folder = facts.package().folder
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*.csv")}
+    assert files == {resource["path"] for resource in facts.package().resources.values()}
+
+
+def test_a_parameter_has_its_range_and_source() -> None:
+    parameter = facts.parameter("mu_NVDA")
+    assert parameter.low is not None and parameter.high is not None
+    assert parameter.low < parameter.central < parameter.high
+    assert facts.cite(parameter.source)
+    with pytest.raises(FactsError, match="no parameter 'mu_NVDIA'"):
+        facts.parameter("mu_NVDIA")

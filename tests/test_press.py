@@ -1,0 +1,257 @@
+"""The press executes what changed, loses nothing, and gives the same bytes everywhere."""
+
+import errno
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stackbook import StackbookError
+from stackbook.press import build as press
+from stackbook.press import execution
+from stackbook.press import store as store_module
+from stackbook.press.chapters import Book, Value
+from stackbook.press.store import Store
+
+
+def states(
+    book: Book, store: Store, given: dict[str, Value] | None = None, **options: object
+) -> dict[str, str]:
+    """What became of each chapter and of the site in a build."""
+    told: dict[str, str] = {}
+    press.build(book, store, given or {}, told=told.__setitem__, **options)  # type: ignore[arg-type]
+    return told
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def text(page: Path) -> str:
+    return " ".join(re.sub("<[^>]+>", "", page.read_text()).split())
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_a_second_build_executes_nothing(book: Book, store: Store) -> None:
+    assert set(states(book, store).values()) == {"executed"}
+    assert "Index# 0.125 5" in text(store.html / "index.html")
+    assert states(book, store) == dict.fromkeys(["one", "deep/two", "site"], "cached")
+
+
+def test_a_parameter_reaches_prose_table_and_findings(book: Book, store: Store) -> None:
+    states(book, store)
+    told = states(book, store, {"rate": 0.5}, only="one")
+    assert told == {"one": "executed", "site": "executed"}
+    page = text(store.html / "one.html")
+    assert "The value is 0.250." in page
+    assert "Executed with other parameters than the book" in page and "rate = 0.5" in page
+    assert "Default Unit Bounds Meaning rate 0.5 0.25 1/yr 0 to 0.5 discount rate" in page
+    assert "stackbook build --only one -p rate=0.5" in page
+    assert "0.250" in text(store.html / "index.html"), "glued pages follow"
+    _, findings = store.shown(book.chapters["one"]) or ("", [])
+    assert findings == [{"name": "half", "value": 0.25, "unit": "1/yr"}]
+    # The other chapter kept its page, though it knows the parameter, too.
+    assert "rate = 0.5" not in text(store.html / "deep" / "two.html")
+
+
+def test_only_what_used_a_changed_module_is_executed(
+    book: Book, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states(book, store)
+    was = execution.digest
+    monkeypatch.setattr(
+        store_module,
+        "digest",
+        lambda name: "edited" if name == "module:stackbook.kernels.capital" else was(name),
+    )
+    chapters = book.chapters
+    assert store.load(chapters["one"], chapters["one"].values({}))
+    assert not store.load(chapters["deep/two"], chapters["deep/two"].values({}))
+
+
+def test_two_places_give_the_same_bytes(book: Book, tmp_path: Path) -> None:
+    """Whatever was built there before."""
+    stores = [Store(tmp_path / "here" / "_build"), Store(tmp_path / "over" / "there")]
+    states(book, stores[1], {"rate": 0.5})
+    for store in stores:
+        states(book, store)
+    for folder in ("notebooks", "html"):
+        first, second = (files(getattr(store, folder)) for store in stores)
+        assert first.keys() == second.keys()
+        assert [name for name in first if first[name] != second[name]] == []
+
+
+def test_a_chapter_that_raises_loses_nothing(book: Book, store: Store) -> None:
+    states(book, store)
+    site = files(store.html)
+    told: dict[str, str] = {}
+    with pytest.raises(StackbookError) as error:
+        press.build(book, store, {"life_yr": 13, "rate": 0.1}, told=told.__setitem__)
+    assert re.fullmatch(
+        r"chapter deep/two raised in cell \d \(from stackbook.findings import finding\) "
+        r"with rate=0.1, life_yr=13: RuntimeError: thirteen "
+        r"\(notebooks up to the error are in .*/failed\)",
+        str(error.value),
+    )
+    assert told == {"one": "executed", "deep/two": "failed"}, "the other chapter still ran"
+    assert files(store.html) == site, "the last good site stays"
+    cells = json.loads((store.failed / "deep" / "two.ipynb").read_text())["cells"]
+    assert any("thirteen" in json.dumps(cell) for cell in cells)
+    assert states(book, store, {"rate": 0.1})["one"] == "cached", "and its result was kept"
+
+
+def test_a_killed_kernel_is_an_error_of_its_chapter(book: Book, store: Store) -> None:
+    edit(book.folder / "one.md", 'finding("half"', 'import os; os._exit(9); finding("half"')
+    with pytest.raises(StackbookError, match=r"chapter one raised .*DeadKernelError: Kernel died"):
+        press.build(book, store, {})
+
+
+def test_a_warning_of_jupyter_book_is_an_error_twice(book: Book, store: Store) -> None:
+    states(book, store)
+    site = files(store.html)
+    edit(book.folder / "index.md", "# Index", "# Index\n\n{doc}`nowhere`")
+    for _ in range(2):
+        with pytest.raises(StackbookError, match=r"Jupyter Book stopped: .*index.md.*nowhere"):
+            states(book, store)
+    assert files(store.html) == site
+
+
+def test_a_page_that_left_the_book_leaves_the_site(book: Book, store: Store) -> None:
+    states(book, store)
+    (book.folder / "_toc.yml").write_text("format: jb-book\nroot: index\nchapters:\n- file: one\n")
+    (book.folder / "index.md").write_text("# Index\n")
+    shutil.rmtree(book.folder / "deep")
+    states(Book(book.config.parent), store)
+    assert not (store.html / "deep" / "two.html").exists()
+
+
+def test_an_interrupted_build_resumes(book: Book, store: Store) -> None:
+    """Killed while the second chapter runs: the first one's result is there for the next build."""
+    edit(
+        book.folder / "deep" / "two.md",
+        "if life_yr == 13",
+        "import time; time.sleep(600)\nif life_yr == 13",
+    )
+    program = (
+        "import sys; from pathlib import Path; from stackbook.press import build as press\n"
+        "from stackbook.press.chapters import Book; from stackbook.press.store import Store\n"
+        "press.build(Book(Path(sys.argv[1])), Store(Path(sys.argv[2])), {})"
+    )
+    arguments = [sys.executable, "-c", program, str(book.config.parent), str(store.folder)]
+    with subprocess.Popen(arguments) as running:
+        for _ in range(600):
+            if any(store.results.rglob("*.json")):
+                break
+            time.sleep(0.1)
+        running.kill()
+    edit(book.folder / "deep" / "two.md", "import time; time.sleep(600)\n", "")
+    told = states(Book(book.config.parent), store)
+    assert told == {"one": "cached", "deep/two": "executed", "site": "executed"}
+
+
+def test_an_interrupted_exchange_of_the_site_is_mended(book: Book, store: Store) -> None:
+    states(book, store)
+    store.html.rename(store.folder / "html.old")
+    with store.locked():
+        assert (store.html / "index.html").is_file()
+    assert states(book, store)["site"] == "cached"
+
+
+def test_a_full_disk_leaves_the_site_and_no_half_file(
+    book: Book, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states(book, store)
+    before = files(store.folder)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", full)
+        with pytest.raises(OSError, match="No space left"):
+            states(book, store, {"rate": 0.125})
+    assert files(store.folder) == before
+    with monkeypatch.context() as patched:
+        patched.setattr(subprocess, "run", full)
+        with pytest.raises(OSError, match="No space left"):
+            states(book, store, {"rate": 0.125})
+    assert files(store.html) == {
+        name.removeprefix("html/"): data
+        for name, data in before.items()
+        if name.startswith("html/")
+    }
+    assert states(book, store, {"rate": 0.125})["site"] == "executed"
+
+
+def test_two_builds_do_not_share_a_folder(book: Book, store: Store) -> None:
+    with store.locked(), pytest.raises(StackbookError, match="another build is at work in"):
+        states(book, store)
+
+
+@pytest.fixture
+def scheduler(tmp_path: Path) -> Iterator[str]:
+    """A real Dask scheduler and worker, each a process with a folder of its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    home = tmp_path / "worker"
+    home.mkdir()
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--no-dashboard"]
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--no-dashboard"]
+    quiet = {"cwd": home, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with (
+        subprocess.Popen([*command, "--host", address], **quiet) as first,  # type: ignore[call-overload]
+        subprocess.Popen([*worker, "--no-nanny", "--nthreads", "2"], **quiet) as second,  # type: ignore[call-overload]
+    ):
+        yield address
+        second.terminate()
+        first.terminate()
+
+
+def test_a_real_dask_cluster_gives_the_same_bytes(
+    book: Book, tmp_path: Path, scheduler: str
+) -> None:
+    local, remote = Store(tmp_path / "local"), Store(tmp_path / "remote")
+    states(book, local)
+    states(book, remote, scheduler=scheduler)
+    assert files(local.notebooks) == files(remote.notebooks)
+
+
+def test_a_scheduler_that_does_not_answer_is_an_error(
+    book: Book, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(press, "_SCHEDULER_TIMEOUT", 0.5)
+    with pytest.raises(StackbookError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
+        states(book, store, scheduler="tcp://127.0.0.1:9")
+
+
+def test_a_worker_with_another_stackbook_is_refused(
+    book: Book, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(press, "digest", lambda name: "other")
+    with pytest.raises(StackbookError, match=r"the Dask worker has another .* than this machine"):
+        states(book, store)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_an_error(book: Book, store: Store) -> None:
+    store.folder.parent.chmod(0o500)
+    with pytest.raises(PermissionError):
+        states(book, store)
