@@ -135,7 +135,7 @@ def _client(scheduler: str | None, tasks: int) -> Iterator[Any]:
             n_workers=1,
             threads_per_worker=threads,
             processes=False,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # Dask opens one regardless; not to the network
             memory_limit=0,
         ) as cluster,
         Client(cluster) as client,
