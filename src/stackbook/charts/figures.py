@@ -166,6 +166,7 @@ def _theme() -> alt.theme.ThemeConfig:
             **text,
             "labelColor": INK,
             "orient": "top",
+            "offset": 30,  # clear of the title over the vertical axis
             "title": None,
             "symbolType": "square",
         },

@@ -33,14 +33,14 @@ def lines(
 ) -> alt.LayerChart:
     """A line for each `series`, its name at its end; `x` is a date, or a number with an `x_title`.
 
-    The y axis starts at zero or is logarithmic (`log`). `scale` colours the series (`owner_scale`,
-    `layer_scale`); `format` prints the values in d3's notation.
+    A line breaks where `y` is missing. The y axis starts at zero or is logarithmic (`log`). `scale`
+    colours the series (`owner_scale`, `layer_scale`); `format` prints the values in d3's notation.
     """
     height = 320
-    table = table.drop_nulls([x, y]).sort(x, maintain_order=True)
+    table = table.drop_nulls([x, series]).sort(x, maintain_order=True)
     names = table[series].unique(maintain_order=True).to_list()
     domain = _domain(table[y], log)
-    ends = table.group_by(series, maintain_order=True).last()
+    ends = table.drop_nulls(y).group_by(series, maintain_order=True).last()
     ends = ends.select(
         _x=x, _y=pl.Series(_apart(ends[y].to_list(), domain, log, height)), _name=series
     )
@@ -80,27 +80,45 @@ def small_multiples(
     log: bool = False,
     columns: int = 3,
     format: str = ",.3~g",
+    band: tuple[str, str] | None = None,
 ) -> alt.FacetChart:
     """A small line chart for each `series`, all on the same axes, in the order of the table.
 
-    Arguments as for `lines`. On a phone they stand in one column.
+    Arguments as for `lines`; the last value stands at the end of its line, and `band` names the
+    columns of a range around it. On a phone the charts stand in one column.
     """
-    table = table.drop_nulls([x, y])
+    table = table.drop_nulls([x, series])
     names = table[series].unique(maintain_order=True).to_list()
+    last = pl.col(x).filter(pl.col(y).is_not_null()).max().over(series)
+    table = table.with_columns(_end=pl.when(pl.col(x) == last).then(y))
+    shown = pl.concat(table[column] for column in (y, *(band or ())))
+    domain = _domain(shown.alias(y), log, room=0.2)  # for the last value above the line
     colour = scale or alt.Scale(domain=names, range=[UP] * len(names))
-    line = (
-        alt.Chart(table)
-        .mark_line(point={"size": 16, "filled": True})
-        .encode(
-            _across(table, x, x, x_title, ticks=3),
-            _up(y, None, _domain(table[y], log), log, format, ticks=3),
-            alt.Color(series, type="nominal", scale=colour, legend=None),
-            tooltip=_tooltip(table, series, x, y, format),
-        )
-        .properties(height=110)
+    base = alt.Chart().encode(
+        _across(table, x, x, x_title, ticks=3),
+        alt.Color(series, type="nominal", scale=colour, legend=None),
     )
+
+    def up(field: str) -> alt.Y:
+        return _up(field, None, domain, log, format, ticks=3)
+
+    line = base.mark_line(point={"size": 16, "filled": True}).encode(
+        up(y), tooltip=_tooltip(table, series, x, y, format)
+    )
+    end = base.mark_text(align="right", dy=-11, fontWeight="bold").encode(
+        up("_end"), alt.Text("_end:Q", format=format)
+    )
+    layers = [line, end]
+    if band:
+        low, high = band
+        layers.insert(0, base.mark_area(opacity=0.22).encode(up(low), alt.Y2(high)))
     by = alt.Facet(series, type="nominal", sort=names, header=alt.Header(title=y_title))
-    chart: alt.FacetChart = line.facet(by, columns=columns).resolve_axis(x="independent")
+    chart: alt.FacetChart = (
+        alt.layer(*layers, data=table)
+        .properties(height=110)
+        .facet(by, columns=columns)
+        .resolve_axis(x="independent")
+    )
     return chart
 
 
@@ -194,6 +212,10 @@ def stacked(
     totals = table.group_by(row, maintain_order=True).agg(_total=total).rename({row: "_row"})
 
     end = float(max(totals["_total"]))
+    # No label is cut: entries stand in as many columns as the widest leaves room for.
+    entry = 7 * max(map(len, colours)) + 30
+    columns = alt.ExprRef(f"max(1, floor(width / {entry}))")
+    legend = alt.Legend(columns=columns, labelLimit=0, offset=12)
     across = alt.Scale(domain=[0.0, end], nice=False)
     down = alt.Scale(domain=names)
     up = alt.Y(row, type="nominal", scale=down, title=None, axis=_NAMES)
@@ -204,7 +226,7 @@ def stacked(
             up,
             _along("_low", x_title, across, format),
             alt.X2("_high"),
-            alt.Color(part, type="nominal", scale=scale),
+            alt.Color(part, type="nominal", scale=scale, legend=legend),
             tooltip=[row, part, alt.Tooltip(value, format=format)],
         )
     )
@@ -292,14 +314,15 @@ def _bar(
     }
 
 
-def _domain(values: pl.Series, log: bool) -> list[float]:
-    numbers: list[float] = values.to_list()
+def _domain(values: pl.Series, log: bool, room: float = 0.05) -> list[float]:
+    """From zero, or about the least value if `log`, to the largest and `room` above it."""
+    numbers: list[float] = values.drop_nulls().to_list()
     low, high = float(min(numbers)), float(max(numbers))
     if log:
         if low <= 0.0:
             raise ValueError(f"{values.name} reaches {low:g}; a logarithmic axis needs values > 0")
-        return [low / 1.25, high * 1.25]
-    return [min(0.0, low), high + 0.05 * (high - min(0.0, low))]
+        return [low / 1.25, 1.25 * high * (high / low) ** room]
+    return [min(0.0, low), high + room * (high - min(0.0, low))]
 
 
 def _decades(domain: list[float]) -> list[float]:

@@ -51,7 +51,7 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("builder-inited", _bring)
     app.connect("env-before-read-docs", _sparingly)
     app.connect("doctree-resolved", _place)
-    app.connect("build-finished", _notebooks)
+    app.connect("build-finished", _finish)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -157,9 +157,13 @@ def _visit(translator: Any, node: vegalite) -> None:
     raise nodes.SkipNode
 
 
-def _notebooks(app: Any, error: Exception | None) -> None:
-    """Put the executed notebooks where the pages link to them."""
-    source, target = Path(app.srcdir, "_notebooks"), Path(app.outdir, "_notebooks")
-    if error is None and app.builder.name == "html" and source.is_dir():
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(source, target)
+def _finish(app: Any, error: Exception | None) -> None:
+    """Put the executed notebooks where the pages link to them; drop what no page needs."""
+    if error is not None or app.builder.name != "html":
+        return
+    out = Path(app.outdir)
+    shutil.copytree(Path(app.srcdir, "_notebooks"), out / "_notebooks", dirs_exist_ok=True)
+    # The theme's style sheet draws the same icons from a font, without this 1.5 MB script.
+    (out / "_static/scripts/fontawesome.js").write_text("", "utf-8")
+    for unread in (out / "_static").rglob("*.map"):
+        unread.unlink()
