@@ -177,6 +177,50 @@ def test_labels_do_not_overlap():
     assert np.argsort(places).tolist() == [0, 1, 2, 3, 4]
 
 
+def gaps() -> pl.DataFrame:
+    """2022 is missing, and so is Meta's last value."""
+    year, meta = pl.col("date").dt.year(), pl.col("owner") == "Meta"
+    usd = pl.when((year != 2022) & ~(meta & (year == 2025))).then("usd")
+    return capex().with_columns(usd=usd, low=usd * 0.8, high=usd * 1.5)
+
+
+@pytest.mark.parametrize("form", [charts.lines, charts.small_multiples])
+def test_a_line_breaks_where_values_are_missing(form):
+    table, names = gaps(), {"x": "date", "y": "usd", "series": "owner", "y_title": "spent (USD)"}
+    spec = charts.figure(form(table, **names), **WORDS).to_dict()
+    rows = next(rows for rows in spec["datasets"].values() if "usd" in rows[0])
+    assert len(rows) == table.height
+    assert sum(row["usd"] is None for row in rows) == 5
+    drawn = re.findall(r"<path[^>]*line mark[^>]*>", charts.still(spec))
+    paths = [re.search(r' d="([^"]*)"', path)[1] for path in drawn]
+    assert sum(path.count("M") for path in paths) == 8  # each in two pieces
+
+
+def test_small_multiples_show_a_band_and_the_last_value():
+    names = {"x": "date", "y": "usd", "series": "owner", "y_title": "spent (USD)"}
+    spec = charts.small_multiples(gaps(), **names, band=("low", "high")).to_dict()
+    layers = spec["spec"]["layer"]
+    assert [layer["mark"]["type"] for layer in layers] == ["area", "line", "text"]
+    domains = [layer["encoding"]["y"]["scale"]["domain"] for layer in layers]
+    assert domains == [[0.0, pytest.approx(1.2 * 1.5 * 128.0)]] * 3
+    (rows,) = spec["datasets"].values()
+    ends = {row["owner"]: row["_end"] for row in rows if row["_end"] is not None}
+    assert ends == {"Google": 32.0, "Amazon": 64.0, "Meta": 48.0, "Oracle": 128.0}
+
+
+@pytest.mark.parametrize("width", [340, 640])
+def test_a_legend_is_not_cut(width):
+    parts = ["memory at 15.1 USD per GB", "packaging, loss, test", "designer's margin", "system"]
+    table = pl.DataFrame({"row": ["B200 (rack)"] * 4, "part": parts, "usd": [1.0] * 4})
+    names = {"row": "row", "part": "part", "value": "usd", "x_title": "price (USD)"}
+    scale = alt.Scale(domain=parts, range=list(SERIES[:4]))
+    spec = charts.figure(charts.stacked(table, **names, scale=scale), **WORDS).to_dict()
+    picture = charts.still(spec, width)
+    assert all(part.replace("'", "&#39;") in picture or part in picture for part in parts)
+    drawn = re.search(r'width="(\d+)"', picture)
+    assert drawn and int(drawn[1]) <= width
+
+
 def test_data_leaves_out_what_only_helps_to_draw():
     table, *others = _tables(forms()["lines"].to_dict())
     assert table.splitlines()[:2] == ["date,owner,usd", "2020-01-01,Google,1.0"]

@@ -2,9 +2,13 @@
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
 import urllib.request
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
@@ -23,13 +27,14 @@ def stackbook(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["build", "-p", "wac_hyperscaler=0.1"], "no parameter 'wac_hyperscaler' (did you mean "),
+        (["build", "-p", "wafer_us=2e4"], "no parameter 'wafer_us' in "),
+        (["build", "--only", ""], "no chapter ''; the chapters are "),
         (
             ["build", "--only", "layers/chip"],
             "no chapter 'layers/chip' (did you mean layers/chips?",
         ),
         (["run", "nowhere"], "no chapter 'nowhere'; the chapters are "),
-        (["build", "--scenario", "absent.yml"], "scenario absent.yml: No such file or directory"),
+        (["build", "--scenario", "absent.yml"], "scenario 'absent.yml': No such file or directory"),
         (["data", "show", "chips"], "no table 'chips'; the tables are "),
         (["findings"], "nothing was built in _build; run `stackbook build` first"),
         (["serve"], "no site in _build/html; run `stackbook build` first"),
@@ -48,7 +53,7 @@ def test_an_output_folder_that_cannot_be_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "_build").write_text("a file")
     done = stackbook("build", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr == "error: _build: File exists; make room or work in another folder\n"
+    assert done.stderr == "error: _build: File exists\n"
 
 
 def test_run_prints_the_findings_of_one_chapter(tmp_path: Path) -> None:
@@ -93,6 +98,32 @@ def test_serve_answers_on_this_machine(tmp_path: Path) -> None:
         with urllib.request.urlopen(address) as answer:
             assert answer.read() == b"hello"
         server.kill()
+
+
+def test_ctrl_c_is_one_line_and_leaves_no_kernel(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "stackbook.cli", "build"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as running:
+        time.sleep(4)
+        running.send_signal(signal.SIGTERM)
+        _, said = running.communicate()
+    assert running.returncode == 1
+    line = "error: stopped; results made so far are kept for the next build"
+    assert said.splitlines()[-1] == line and "Traceback" not in said
+    for _ in range(50):
+        kernels = subprocess.run(["pgrep", "-f", f"ipykernel_launcher.*{tmp_path}"])
+        if kernels.returncode:
+            return
+        time.sleep(0.1)
+    pytest.fail("a kernel is left")
+
+
+def test_a_chapter_imports_what_stackbook_installs() -> None:
+    """The tests have more libraries at hand than a reader who typed `pip install .`."""
+    needed = {r.split(";")[0] for r in requires("stackbook") or [] if "extra" not in r}
+    installed = {re.split(r"[^\w-]", r)[0].lower() for r in needed} | set(sys.stdlib_module_names)
+    for chapter in Book().chapters.values():
+        for module in re.findall(r"^(?:from|import) (\w+)", chapter.source, re.MULTILINE):
+            assert module in installed | {"stackbook"}, f"{chapter.name} imports {module}"
 
 
 def test_import_is_light() -> None:

@@ -54,16 +54,18 @@ def test_a_line_that_says_less_is_refused(line: str) -> None:
     [
         (
             "rat=0.1",
-            "no parameter 'rat' (did you mean rate?) in one, deep/two; "
+            "no parameter 'rat' in one, deep/two (did you mean rate?); "
             "`stackbook params` lists them",
         ),
-        ("rate=high", "parameter rate = 'high': give a float [1/yr]"),
-        ("life_yr=2.5", "parameter life_yr = 2.5: give a int [yr]"),
-        ("rate=true", "parameter rate = True: give a float [1/yr]"),
-        ("rate=0.6", "parameter rate = 0.6 is out of bounds: give 0 to 0.5 [1/yr]"),
-        ("rate=.nan", "parameter rate = nan is not finite: give a number in 0 to 0.5"),
-        ("rate=inf", "parameter rate = inf is not finite: give a number in 0 to 0.5"),
+        ("rate=high", "parameter rate = 'high': give a number, 0 to 0.5 [1/yr]"),
+        ("rate=1:30", "parameter rate = '1:30': give a number, 0 to 0.5 [1/yr]"),
+        ("rate=true", "parameter rate = 'true': give a number, 0 to 0.5 [1/yr]"),
+        ("life_yr=2.5", "parameter life_yr = '2.5': give a whole number, 1 to 30 [yr]"),
+        ("rate=0.6", "parameter rate = 0.6 is out of bounds: give a number, 0 to 0.5 [1/yr]"),
+        ("rate=nan", "parameter rate = nan is not finite: give a number, 0 to 0.5 [1/yr]"),
+        ("rate=-inf", "parameter rate = -inf is not finite: give a number, 0 to 0.5 [1/yr]"),
         ("rate", "-p 'rate': write name=value, e.g. -p wacc=0.09"),
+        ("=0.1", "-p '=0.1': write name=value, e.g. -p wacc=0.09"),
     ],
 )
 def test_a_bad_assignment_is_refused_in_a_line(book: Book, given: str, message: str) -> None:
@@ -72,20 +74,42 @@ def test_a_bad_assignment_is_refused_in_a_line(book: Book, given: str, message: 
     assert str(error.value) == message
 
 
-def test_whole_numbers_and_exponents_are_floats() -> None:
-    parameter = one("volume: float = 1e6  # [1, 0 to 1e9] chips")
-    assert parameter.check(1000) == 1000.0
-    assert parameter.check(assigned("volume=2e6")[1]) == 2e6
+def test_a_parameter_of_another_chapter_is_told_from_a_typing_error(book: Book) -> None:
+    with pytest.raises(StackbookError, match="no parameter 'life_yr' in one, but in deep/two; "):
+        book.check({"life_yr": 5}, [book.chapter("one")])
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "value"),
+    [
+        ("volume: float = 1e6  # [1, 0 to 1e9] chips", "2e6", 2e6),
+        ("volume: float = 1e6  # [1, 0 to 1e9] chips", "1000", 1000.0),
+        ("years: int = 5  # [yr, 1 to 30] life", "016", 16),
+        ("own: bool = False  # [-] owned", "true", True),
+        ('chip: str = "B200"  # [-, one of B200 | yes] chip', "yes", "yes"),
+    ],
+)
+def test_text_from_the_command_line_takes_the_type(line: str, text: str, value: object) -> None:
+    checked = one(line).check(text)
+    assert checked == value and type(checked) is type(value)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "No such file or directory; give a YAML file or one of "),
+        (None, "No such file or directory; give a YAML file or one of cheap-power, "),
         ("a: [", "is not readable YAML: "),
-        ("- 1", "no `parameters:` with name: value lines"),
-        ("parameters: 3", "no `parameters:` with name: value lines"),
+        ("[" * 3000, "is not readable YAML: "),
+        ("parameters: {x: 2020-13-45}", "is not readable YAML: "),
         (b"\xff\xfe\xfa", "is not readable YAML: "),
+        ("parameters: {load: 0.5, load: 0.6}", "is not readable YAML: load stands twice"),
+        ("", "write `parameters:` with name: value lines"),
+        ("- 1", "write `parameters:` with name: value lines"),
+        ("parameters: 3", "write `parameters:` with name: value lines"),
+        ("params: {load: 0.5}", "name: value lines; params means nothing here"),
+        ("parameters: {laod: 0.5}", "no parameter 'laod' in "),
+        ("parameters: {load: [0.5]}", "parameter load = [0.5]: give a number"),
+        ("parameters: {load: yes}", "parameter load = True: give a number"),
     ],
 )
 def test_an_unreadable_scenario_is_refused(
@@ -102,10 +126,8 @@ def test_an_unreadable_scenario_is_refused(
 
 
 def test_shipped_scenarios_fit_the_book() -> None:
-    paths = sorted((BOOK.folder / "scenarios").glob("*.yml"))
-    assert paths
-    for path in paths:
-        BOOK.check(BOOK.scenario(path.stem), BOOK.chapters.values())
+    names = [path.stem for path in (BOOK.folder / "scenarios").glob("*.yml")]
+    assert names and all(BOOK.scenario(name) for name in names)
 
 
 def test_a_name_means_the_same_in_every_chapter() -> None:

@@ -107,7 +107,7 @@ def test_a_chapter_that_raises_loses_nothing(book: Book, store: Store) -> None:
     assert re.fullmatch(
         r"chapter deep/two raised in cell \d \(from stackbook.findings import finding\) "
         r"with rate=0.1, life_yr=13: RuntimeError: thirteen "
-        r"\(notebooks up to the error are in .*/failed\)",
+        r"\(up to there: .*/failed/deep/two.ipynb\)",
         str(error.value),
     )
     assert told == {"one": "executed", "deep/two": "failed"}, "the other chapter still ran"
@@ -161,9 +161,11 @@ def test_an_interrupted_build_resumes(book: Book, store: Store) -> None:
                 break
             time.sleep(0.1)
         running.kill()
+    (store.folder / f"{store_module.STAGING}abandoned").mkdir()
     edit(book.folder / "deep" / "two.md", "import time; time.sleep(600)\n", "")
     told = states(Book(book.config.parent), store)
     assert told == {"one": "cached", "deep/two": "executed", "site": "executed"}
+    assert not list(store.folder.glob(f"{store_module.STAGING}*"))
 
 
 def test_an_interrupted_exchange_of_the_site_is_mended(book: Book, store: Store) -> None:
@@ -172,6 +174,46 @@ def test_an_interrupted_exchange_of_the_site_is_mended(book: Book, store: Store)
     with store.locked():
         assert (store.html / "index.html").is_file()
     assert states(book, store)["site"] == "cached"
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff\xfe", b"[]"])
+def test_a_half_written_file_counts_as_absent(book: Book, store: Store, content: bytes) -> None:
+    states(book, store)
+    for path in [*store.results.rglob("one/*.json"), store.notebooks / "one.findings.json"]:
+        path.write_bytes(content)
+    assert store.shown(book.chapters["one"]) is None or content in (b"{}", b"[]")
+    assert states(book, store)["one"] == "executed"
+    assert states(book, store)["one"] == "cached"
+
+
+@pytest.mark.parametrize("lost", ["_static", "_notebooks", "one.html"])
+def test_a_site_that_lost_files_is_made_again(book: Book, store: Store, lost: str) -> None:
+    states(book, store)
+    path = store.html / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert states(book, store) == {"one": "cached", "deep/two": "cached", "site": "executed"}
+    assert path.exists()
+
+
+def test_force_makes_everything_again(book: Book, store: Store) -> None:
+    states(book, store)
+    assert set(states(book, store, force=True).values()) == {"executed"}
+
+
+def test_what_the_user_keeps_for_jupyter_does_not_count(
+    book: Book, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another kernel named python3, a start-up file of IPython."""
+    kernel = tmp_path / "jupyter" / "kernels" / "python3"
+    kernel.mkdir(parents=True)
+    (kernel / "kernel.json").write_text('{"argv": ["false"], "display_name": "none"}')
+    startup = tmp_path / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "00.py").write_text("raise SystemExit")
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    assert set(states(book, store).values()) == {"executed"}
 
 
 def test_a_full_disk_leaves_the_site_and_no_half_file(
@@ -238,7 +280,7 @@ def test_a_scheduler_that_does_not_answer_is_an_error(
     book: Book, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(press, "_SCHEDULER_TIMEOUT", 0.5)
-    with pytest.raises(StackbookError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
+    with pytest.raises(StackbookError, match=r"no Dask scheduler with a worker at 'tcp://127.*9'"):
         states(book, store, scheduler="tcp://127.0.0.1:9")
 
 
@@ -246,7 +288,7 @@ def test_a_worker_with_another_stackbook_is_refused(
     book: Book, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(press, "digest", lambda name: "other")
-    with pytest.raises(StackbookError, match=r"the Dask worker has another .* than this machine"):
+    with pytest.raises(StackbookError, match=r"the .* that a chapter ran with is not the one here"):
         states(book, store)
 
 

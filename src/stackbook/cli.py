@@ -1,6 +1,9 @@
 """The command line: `stackbook build`, `run`, `params`, `findings`, `data`, `serve`."""
 
+import errno
+import io
 import json
+import signal
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,7 +58,7 @@ def build(
     from stackbook.press.chapters import Book
 
     book, store = Book(), press.default_store()
-    given = _given(book, p, scenario)
+    given = _given(book, only, p, scenario)
     with _Progress() as told:
         press.build(book, store, given, only=only, scheduler=scheduler, force=force, told=told)
     print(f"site: {store.html / 'index.html'}")
@@ -74,7 +77,7 @@ def run(
     from stackbook.press.chapters import Book
 
     book, store = Book(), press.default_store()
-    given = _given(book, p, scenario)
+    given = _given(book, chapter, p, scenario)
     book.check(given, [book.chapter(chapter)])
     work = {chapter: book.chapter(chapter).values(given)}
     with store.locked(), _Progress() as told:
@@ -99,34 +102,29 @@ def params(
     from stackbook.press.chapters import Book
 
     book = Book()
-    chosen = [book.chapter(chapter)] if chapter else list(book.chapters.values())
-    rows = [
-        {"chapter": each.name, **parameter._asdict()}
-        for each in chosen
-        for parameter in each.parameters.values()
-    ]
+    chosen = list(book.chapters.values()) if chapter is None else [book.chapter(chapter)]
+    declared = [(each.name, one) for each in chosen for one in each.parameters.values()]
     if json_:
-        print(json.dumps(rows, indent=1))
+        print(json.dumps([{"chapter": name, **one._asdict()} for name, one in declared], indent=1))
         return
     _table(
         ["chapter", "parameter", "default", "unit", "bounds", "meaning"],
         [
-            [each.name, one.name, str(one.default), one.unit, one.bounds, one.meaning]
-            for each in chosen
-            for one in each.parameters.values()
+            [name, one.name, str(one.default), one.unit, one.bounds, one.meaning]
+            for name, one in declared
         ],
     )
 
 
 @app.command()
 def findings(json_: Json = False) -> None:
-    """List the findings of the site as last built."""
+    """List the findings of the chapters as last built."""
     from stackbook.press.build import default_store
     from stackbook.press.chapters import Book
 
     store = default_store()
     shown = {chapter.name: store.shown(chapter) for chapter in Book().chapters.values()}
-    built = {name: content[1] for name, content in shown.items() if content}
+    built = {name: content.findings for name, content in shown.items() if content}
     if not built:
         raise StackbookError(f"nothing was built in {store.folder}; run `stackbook build` first")
     if json_:
@@ -199,15 +197,19 @@ def data_check() -> None:
 
 def main() -> None:
     """Run the command line; an error is one line and a non-zero exit."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows ASCII alone
     try:
         app()
     except StackbookError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
         named = f"{error.filename}: " if error.filename else ""
-        sys.exit(f"error: {named}{error.strerror or error}; make room or work in another folder")
-    except KeyboardInterrupt:
-        sys.exit("stopped; results already made are kept and the next build resumes")
+        room = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+        remedy = "; make room, or work in another folder" if room else ""
+        sys.exit(f"error: {named}{error.strerror or error}{remedy}")
 
 
 def _version(wanted: bool) -> None:
@@ -225,10 +227,16 @@ def _options(
     pass
 
 
-def _given(book: "Book", assignments: list[str] | None, scenario: str | None) -> dict[str, "Value"]:
+def _given(
+    book: "Book", chapter: str | None, assignments: list[str] | None, scenario: str | None
+) -> "dict[str, Value]":
+    """Parameters for `chapter`, or for all: a scenario's, as far as they apply, then `-p`."""
     from stackbook.press.chapters import assigned
 
-    values = book.scenario(scenario) if scenario else {}
+    values = {} if scenario is None else book.scenario(scenario)
+    if chapter is not None:
+        known = book.chapter(chapter).parameters
+        values = {name: value for name, value in values.items() if name in known}
     return values | dict(assigned(text) for text in assignments or [])
 
 
@@ -252,8 +260,10 @@ class _Progress:
         self._bars.start()
         return self._told
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._bars.stop()
+        if kind is KeyboardInterrupt:
+            raise StackbookError("stopped; results made so far are kept for the next build")
 
     def _told(self, chapter: str, state: str) -> None:
         if self._bars.disable:
@@ -280,7 +290,9 @@ def _table(heads: list[str], rows: list[list[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*heads, box=SIMPLE)
+    table = Table(box=SIMPLE)
+    for head in heads:
+        table.add_column(head, overflow="fold")
     for row in rows:
         table.add_row(*row)
     console = Console(markup=False, highlight=False)

@@ -212,10 +212,12 @@ def stacked(
     totals = table.group_by(row, maintain_order=True).agg(_total=total).rename({row: "_row"})
 
     end = float(max(totals["_total"]))
-    # No label is cut: entries stand in as many columns as the widest leaves room for.
-    entry = 7 * max(map(len, colours)) + 30
-    columns = alt.ExprRef(f"max(1, floor(width / {entry}))")
-    legend = alt.Legend(columns=columns, labelLimit=0, offset=12)
+    # No label is cut: as many columns as have room for the widest, beside the names of the rows.
+    # `react` off: `width` is still that of the whole chart, and the legend keeps its height.
+    widest, beside = (6 * max(map(len, texts)) + 24 for texts in (colours, names))
+    columns = f"max(1, floor((width - {beside}) / {widest}))"
+    fitting = alt.param("legend_columns", expr=columns, react=False)
+    legend = alt.Legend(columns=alt.ExprRef("legend_columns"), labelLimit=0, offset=12)
     across = alt.Scale(domain=[0.0, end], nice=False)
     down = alt.Scale(domain=names)
     up = alt.Y(row, type="nominal", scale=down, title=None, axis=_NAMES)
@@ -257,7 +259,7 @@ def stacked(
         layer=[bar, inside, beyond],
         height=BAR * len(names),
         resolve={"scale": {"color": "independent"}},
-    )
+    ).add_params(fitting)
 
 
 _NAMES = alt.Axis(grid=False, domain=False, ticks=False, labelColor=INK)

@@ -1,7 +1,8 @@
 """What capital costs: discounting, annuities, user cost, depreciation."""
 
-from math import exp, expm1, log, log1p, nan
+from math import log, nan
 
+from stackbook.kernels.elementary import exp, expm1, log1p
 from stackbook.kernels.jit import formula
 
 

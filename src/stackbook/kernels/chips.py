@@ -1,7 +1,8 @@
 """What a chip costs, what it sells for, and when an own one pays."""
 
-from math import exp, expm1, inf, log1p, nan, pi, sqrt
+from math import inf, log, nan, pi, sqrt
 
+from stackbook.kernels.elementary import exp, expm1, log1p
 from stackbook.kernels.jit import formula
 
 
@@ -240,4 +241,4 @@ def old_chip_value(price_usd: float, oom_per_year: float, years: float) -> float
     returns: [USD]
     source: Cottier et al. 2024, hardware acquisition cost
     """
-    return price_usd * 10 ** (-oom_per_year * years)
+    return price_usd * exp(-oom_per_year * years * log(10))

@@ -1,8 +1,9 @@
 """What an accelerator-hour costs its owner, in dollars, joules and carbon; what power is worth."""
 
-from math import expm1, log1p, nan
+from math import nan
 
 from stackbook.kernels.capital import annuity, depreciation, normal_return, present_value
+from stackbook.kernels.elementary import expm1, log1p
 from stackbook.kernels.jit import formula
 
 HOURS_PER_YEAR = 8760.0

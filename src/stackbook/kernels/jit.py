@@ -35,6 +35,7 @@ class Formula(DUFunc):
 
     def __init__(self, function: Callable[..., float]) -> None:
         super().__init__(function, cache=True, targetoptions={"nopython": True})
+        self._dispatcher._compile_core = functools.partial(inlined, self._dispatcher._compile_core)
         self._arguments = tuple(inspect.signature(function).parameters)
         follow_imports(self._dispatcher.cache, function)
 
@@ -62,6 +63,12 @@ class Formula(DUFunc):
             if not self._frozen:  # by another thread, while this one waited
                 self.add(float64(*[float64] * len(self._arguments)))
                 self.disable_compile()
+
+
+def inlined(compile_core: Callable[..., Any], signature: Any, flags: Any, locals: Any) -> Any:
+    """Compile into what calls it: LLVM makes SIMD only of loops without calls."""
+    flags.forceinline = True
+    return compile_core(signature, flags, locals)
 
 
 def follow_imports(cache: FunctionCache, function: Callable[..., Any]) -> None:

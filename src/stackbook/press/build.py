@@ -1,26 +1,30 @@
 """Build: execute what changed on Dask, keep every result, render the site with Jupyter Book."""
 
 import hashlib
+import logging
 import os
 import re
-import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+import stackbook
 from stackbook import StackbookError
 from stackbook.press import pages
 from stackbook.press.chapters import Book, Chapter, Value, Values
 from stackbook.press.execution import Executed, Failed, digest, execute
-from stackbook.press.store import Store, write
+from stackbook.press.store import STAGING, Store, write
 
 Told = Callable[[str, str], None]
 """Receives a chapter's name and what became of it: cached, executing, executed, failed."""
 
 _SCHEDULER_TIMEOUT = 10  # s
+_STAMP = ".made-from"  # in the site: what it was made from, and its shape
 
 
 def build(
@@ -38,7 +42,7 @@ def build(
     With `only`, that chapter alone takes the parameters `given`; the others stay as last built.
     Raises StackbookError; then every result made is kept and the last good site stays.
     """
-    chosen = [book.chapter(only)] if only else list(book.chapters.values())
+    chosen = list(book.chapters.values()) if only is None else [book.chapter(only)]
     book.check(given, chosen)
     with store.locked():
         work = {chapter.name: chapter.values(given) for chapter in chosen}
@@ -49,7 +53,7 @@ def build(
         for name, result in results.items():
             store.show(book.chapters[name], result)
         pages.prepare(book, store)
-        render(book, store, told)
+        render(store, told, force=force)
 
 
 def run(
@@ -79,6 +83,7 @@ def run(
                 failures.append(outcome.message)
                 if outcome.notebook:
                     write(failed, outcome.notebook)
+                    failures[-1] += f" (up to there: {failed})"
                 continue
             _check_worker(outcome)
             store.save(chapter, missing[chapter.name], outcome)
@@ -86,8 +91,7 @@ def run(
             results[chapter.name] = outcome
             told(chapter.name, "executed")
     if failures:
-        where = f" (notebooks up to the error are in {store.failed})"
-        raise StackbookError("; ".join(failures) + where)
+        raise StackbookError("; ".join(failures))
     return results
 
 
@@ -104,12 +108,11 @@ def _executed(
             told(chapter.name, "executing")
         for future in as_completed(futures):
             chapter = futures[future]
-            error = future.exception()
-            if error is None:
+            try:
                 yield chapter, future.result()
-            else:  # the worker itself, or its stackbook
+            except Exception as error:  # the worker or the scheduler, not the chapter
                 reason = " ".join(f"{type(error).__name__}: {error}".split())
-                yield chapter, Failed(f"chapter {chapter.name} was lost: {reason}", "")
+                yield chapter, Failed(f"chapter {chapter.name} was lost by Dask: {reason}", "")
 
 
 @contextmanager
@@ -117,13 +120,15 @@ def _client(scheduler: str | None, tasks: int) -> Iterator[Any]:
     """A Dask client: of the cluster at `scheduler`, or of a local one made for these tasks."""
     from distributed import Client, LocalCluster
 
-    if scheduler:
+    if scheduler is not None:
         try:
             client = Client(scheduler, timeout=_SCHEDULER_TIMEOUT)
-        except (OSError, ValueError) as error:
+            client.wait_for_workers(1, timeout=_SCHEDULER_TIMEOUT)
+        except Exception as error:
             raise StackbookError(
-                f"no Dask scheduler answers at {scheduler}: {' '.join(str(error).split())}; "
-                "start one with `dask scheduler`, or leave out --scheduler"
+                f"no Dask scheduler with a worker at {scheduler!r}: "
+                f"{' '.join(str(error).split())}; start both with `dask scheduler` and "
+                "`dask worker ADDRESS`, or leave out --scheduler"
             ) from None
         with client:
             yield client
@@ -135,8 +140,11 @@ def _client(scheduler: str | None, tasks: int) -> Iterator[Any]:
             n_workers=1,
             threads_per_worker=threads,
             processes=False,
-            dashboard_address="127.0.0.1:0",  # Dask opens one regardless; not to the network
+            # Dask opens web servers in any case, but need not on every network.
+            dashboard_address="127.0.0.1:0",
+            worker_dashboard_address="127.0.0.1:0",
             memory_limit=0,
+            silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster) as client,
     ):
@@ -144,55 +152,70 @@ def _client(scheduler: str | None, tasks: int) -> Iterator[Any]:
 
 
 def _check_worker(result: Executed) -> None:
-    """A worker with another stackbook would give results that belong to other sources."""
+    """A worker with another stackbook gives results that belong to other sources."""
     for name, seen in result.used.items():
         if digest(name) != seen:
             raise StackbookError(
-                f"the Dask worker has another {name.replace(':', ' ')} than this machine; "
-                "install the same stackbook and libraries there"
+                f"the {name.replace(':', ' ')} that a chapter ran with is not the one here; "
+                "install the same stackbook and libraries on the Dask workers"
             )
 
 
-def render(book: Book, store: Store, told: Told) -> None:
+def render(store: Store, told: Told, *, force: bool = False) -> None:
     """Run Jupyter Book over `pages/` and publish, unless the site says so already."""
     inputs = _inputs(store)
-    stamp = store.folder / "site.sha256"
-    names = [store.html / f"{name}.html" for name in book.files]
-    known = stamp.is_file() and stamp.read_text(encoding="utf-8") == inputs
-    if known and all(path.is_file() for path in names):
+    if not force and _stamp(store.html) == f"{inputs} {_shape(store.html)}":
         told("site", "cached")
         return
     told("site", "executing")
-    # From nothing each time: what Sphinx keeps between runs shows in the bytes of its pages.
-    shutil.rmtree(store.staging, ignore_errors=True)
     log = store.folder / "jupyter-book.log"
-    command = [
-        *(sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build"),
-        *(str(store.pages), "--path-output", str(store.staging)),
-        *("--warningiserror", "--keep-going", "--quiet"),
-    ]
-    with log.open("w") as output:
-        plain = os.environ | {"NO_COLOR": "1"}
-        done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, env=plain)
-    if done.returncode:
-        told("site", "failed")
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-        told_by = [line for line in lines if re.search("WARNING|ERROR|Error:", line)]
-        raise StackbookError(f"Jupyter Book stopped: {' | '.join(told_by[:3])} (all of it: {log})")
-    store.publish(store.staging / "_build" / "html")
-    write(stamp, inputs)
+    # An empty folder each time: what Sphinx keeps between runs shows in the bytes of its pages.
+    with tempfile.TemporaryDirectory(dir=store.folder, prefix=STAGING) as staging:
+        command = [
+            *(sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build"),
+            *(str(store.pages), "--path-output", staging),
+            *("--warningiserror", "--keep-going", "--quiet"),
+        ]
+        with log.open("w") as output:
+            done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT)
+        if done.returncode:
+            from sphinx.util.console import strip_colors
+
+            told("site", "failed")
+            lines = strip_colors(log.read_text(encoding="utf-8", errors="replace")).splitlines()
+            said = [line for line in lines if re.search("WARNING|ERROR|Error:", line)]
+            why = " | ".join(said[:3] or lines[-1:]) or f"exit code {done.returncode}"
+            raise StackbookError(f"Jupyter Book stopped: {why} (all of it: {log})")
+        site = Path(staging, "_build", "html")
+        write(site / _STAMP, f"{inputs} {_shape(site)}")
+        store.publish(site)
     told("site", "executed")
 
 
 def _inputs(store: Store) -> str:
     """Digest of everything that the site is made from."""
     total = hashlib.sha256()
+    package = Path(stackbook.__file__).parent
+    for path in (package / "press" / "site.py", *sorted((package / "charts").glob("*.py"))):
+        total.update(path.read_bytes())
     for path in sorted(store.pages.rglob("*")):
         if path.is_file():
             total.update(f"{path.relative_to(store.pages)}\0".encode() + path.read_bytes())
-    for name in ("module:stackbook.press.site", "library:jupyter-book", "library:sphinx"):
-        total.update(digest(name).encode())
-    return total.hexdigest()
+    libraries = sorted(f"{each.name} {each.version}" for each in distributions())
+    return hashlib.sha256(f"{total.hexdigest()} {libraries}".encode()).hexdigest()
+
+
+def _shape(site: Path) -> str:
+    """Digest of the site's file names and sizes: tells a whole site from one that lost files."""
+    files = [path for path in sorted(site.rglob("*")) if path.is_file() and path.name != _STAMP]
+    shape = [(str(path.relative_to(site)), path.stat().st_size) for path in files]
+    return hashlib.sha256(repr(shape).encode()).hexdigest()
+
+
+def _stamp(site: Path) -> str:
+    """What `render` wrote beside the pages that it published."""
+    path = site / _STAMP
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def default_store() -> Store:

@@ -1,10 +1,10 @@
 """Chapters: the book's sources, and the parameters that each chapter declares."""
 
+import ast
 import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from stackbook import StackbookError, home
 
 Value = float | int | bool | str
 Values = Mapping[str, Value]
-_KINDS: dict[str, type] = {"float": float, "int": int, "bool": bool, "str": str}
+_KINDS = {"float": "a number", "int": "a whole number", "bool": "true or false", "str": "text"}
 
 # wacc: float = 0.09  # [1/yr, 0.0 to 0.4] cost of capital {r_HS}
 _LINE = re.compile(
@@ -47,26 +47,25 @@ class Parameter(NamedTuple):
             return " · ".join(self.choices)
         return "" if self.low is None else f"{self.low:g} to {self.high:g}"
 
-    def check(self, value: Any) -> Value:
-        """`value` in this parameter's type; StackbookError where type or bounds forbid it."""
-        kind = _KINDS[self.kind]
-        if kind is float and type(value) in (int, str):  # YAML reads 1e9 as text
-            with suppress(ValueError):
-                value = float(str(value))
-        given = f"parameter {self.name} = {value!r}"
-        if type(value) is not kind:
-            raise StackbookError(f"{given}: give a {self.kind} [{self.unit}]")
+    def check(self, given: Any) -> Value:
+        """`given` (text, too) in this parameter's type; StackbookError where that cannot be."""
+        wanted = f"give {_KINDS[self.kind]}" + (f", {self.bounds}" if self.bounds else "")
+        wanted += f" [{self.unit}]"
+        try:
+            value = _read(self.kind, given)
+        except (TypeError, ValueError, KeyError):
+            raise StackbookError(f"parameter {self.name} = {given!r}: {wanted}") from None
+        said = f"parameter {self.name} = {value!r}"
         if isinstance(value, float) and not math.isfinite(value):
-            raise StackbookError(f"{given} is not finite: give a number in {self.bounds}")
+            raise StackbookError(f"{said} is not finite: {wanted}")
         if self.choices and value not in self.choices:
-            raise StackbookError(
-                f"{given}{_nearest(str(value), self.choices)}: one of {self.bounds}"
-            )
+            near = _nearest(str(value), self.choices)
+            raise StackbookError(f"{said}{near} is not admitted: {wanted}")
         if isinstance(value, float | int) and self.low is not None and self.high is not None:
             within = self.low <= value <= self.high
             if not within:
-                raise StackbookError(f"{given} is out of bounds: give {self.bounds} [{self.unit}]")
-        return value  # type: ignore[no-any-return]  # of the type just checked
+                raise StackbookError(f"{said} is out of bounds: {wanted}")
+        return value
 
 
 class Chapter(NamedTuple):
@@ -88,6 +87,10 @@ class Chapter(NamedTuple):
             name: parameter.check(given[name]) if name in given else parameter.default
             for name, parameter in self.parameters.items()
         }
+
+    def changed(self, values: Values) -> dict[str, Value]:
+        """Those of `values` that differ from the default."""
+        return {n: v for n, v in values.items() if v != self.parameters[n].default}
 
 
 class Book:
@@ -133,34 +136,53 @@ class Book:
         known = {name for chapter in chapters for name in chapter.parameters}
         for name in given:
             if name not in known:
-                names = ", ".join(chapter.name for chapter in chapters)
-                near = _nearest(name, known)
+                owners = [each.name for each in self.chapters.values() if name in each.parameters]
+                near = f", but in {', '.join(owners)}" if owners else _nearest(name, known)
+                where = ", ".join(chapter.name for chapter in chapters)
                 raise StackbookError(
-                    f"no parameter {name!r}{near} in {names}; `stackbook params` lists them"
+                    f"no parameter {name!r} in {where}{near}; `stackbook params` lists them"
                 )
         for chapter in chapters:
             chapter.values(given)
 
     def scenario(self, name: str) -> dict[str, Value]:
-        """Parameters of a scenario: a YAML file, or the name of one in `book/scenarios/`."""
-        shipped = self.folder / "scenarios" / f"{name}.yml"
-        path = shipped if shipped.is_file() and not Path(name).is_file() else Path(name)
+        """Parameters of a scenario: a YAML file, or the name of one in `book/scenarios/`.
+
+        StackbookError where the file cannot be read or the book has no such parameter.
+        """
+        folder = self.folder / "scenarios"
+        shipped = {path.stem: path for path in sorted(folder.glob("*.yml"))}
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-            parameters = content["parameters"]
+            content = yaml.load(shipped.get(name, Path(name)).read_bytes(), _Loader)
         except OSError as error:
-            names = ", ".join(sorted(file.stem for file in shipped.parent.glob("*.yml")))
+            known = ", ".join(shipped)
             raise StackbookError(
-                f"scenario {name}: {error.strerror}; give a YAML file or one of {names}"
-            ) from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+                f"scenario {name!r}: {error.strerror}; give a YAML file or one of {known}"
+            ) from None
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             reason = " ".join(str(error).split())
-            raise StackbookError(f"scenario {name} is not readable YAML: {reason}") from error
-        except (TypeError, KeyError):
-            parameters = None
-        if not isinstance(parameters, dict):
-            raise StackbookError(f"scenario {name}: no `parameters:` with name: value lines")
-        return {str(key): value for key, value in parameters.items()}
+            raise StackbookError(f"scenario {name!r} is not readable YAML: {reason}") from None
+        content = content if isinstance(content, dict) else {}
+        unknown = content.keys() - {"title", "description", "parameters"}
+        parameters = content.get("parameters")
+        if unknown or not isinstance(parameters, dict):
+            raise StackbookError(
+                f"scenario {name!r}: write `parameters:` with name: value lines"
+                + (f"; {', '.join(map(str, unknown))} means nothing here" if unknown else "")
+            )
+        self.check(parameters, self.chapters.values())
+        return parameters
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a name stands once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = {str(name) for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"{', '.join(twice)} stands twice")
+        return super().construct_mapping(node, deep)
 
 
 def declared(name: str, source: str) -> dict[str, Parameter]:
@@ -179,15 +201,32 @@ def declared(name: str, source: str) -> dict[str, Parameter]:
     return {parameter.name: parameter for parameter in (_declared(name, line) for line in lines)}
 
 
-def assigned(text: str) -> tuple[str, Value]:
+def assigned(text: str) -> tuple[str, str]:
     """Name and value of `name=value` as given on the command line."""
-    name, equals, value = text.partition("=")
-    if not (equals and name.strip() and value.strip()):
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not (equals and name and value):
         raise StackbookError(f"-p {text!r}: write name=value, e.g. -p wacc=0.09")
-    try:
-        return name.strip(), yaml.safe_load(value)
-    except yaml.YAMLError:
-        return name.strip(), value
+    return name, value
+
+
+def _read(kind: str, value: Any) -> Value:
+    """`value` as a `kind`, where it is one or is the text of one."""
+    match kind, value:
+        case "bool", bool():
+            return value
+        case "bool", str():
+            return {"true": True, "false": False}[value.lower()]
+        case _, bool():
+            raise TypeError
+        case "int", int():
+            return value
+        case "int", str():
+            return int(value)
+        case "float", float() | int() | str():
+            return float(value)
+        case "str", str():
+            return value
+    raise TypeError
 
 
 def _declared(chapter: str, line: str) -> Parameter:
@@ -197,27 +236,23 @@ def _declared(chapter: str, line: str) -> Parameter:
             f"chapter {chapter}: parameter line {line.strip()!r} does not read "
             "`name: type = default  # [unit, low to high] meaning`"
         )
-    low, high, choices = found["low"], found["high"], found["choices"]
+    part = found.groupdict()
+    low, high, choices = part["low"], part["high"], part["choices"]
     try:
         parameter = Parameter(
-            name=found["name"],
-            kind=found["kind"],
-            default=_KINDS["str"]() if found["kind"] == "str" else 0,
-            unit=found["unit"],
+            name=part["name"],
+            kind=part["kind"],
+            default=ast.literal_eval(part["default"]),
+            unit=part["unit"],
             low=None if low is None else float(low),
             high=None if high is None else float(high),
             choices=tuple(choices.split(" | ")) if choices else (),
-            meaning=found["meaning"],
-            symbol=found["symbol"],
+            meaning=part["meaning"],
+            symbol=part["symbol"],
         )
-        default: Any = yaml.safe_load(found["default"].replace("_", ""))
-        if found["kind"] == "bool":
-            default = {"True": True, "False": False}[found["default"]]
-        if found["kind"] == "str":
-            default = found["default"].strip("\"'")
-        return parameter._replace(default=parameter.check(default))
-    except (StackbookError, ValueError, KeyError) as error:
-        raise StackbookError(f"chapter {chapter}: {line.strip()!r}: {error}") from error
+        return parameter._replace(default=parameter.check(parameter.default))
+    except (StackbookError, ValueError, SyntaxError) as error:
+        raise StackbookError(f"chapter {chapter}: {line.strip()!r}: {error}") from None
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

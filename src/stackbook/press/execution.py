@@ -2,20 +2,19 @@
 
 import hashlib
 import json
+import os
 import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from traitlets.config import Config
-
 import stackbook
 from stackbook import facts
 from stackbook.findings import RECORD
 from stackbook.press.chapters import Chapter, Values
 
-_LIBRARIES = ("altair", "numba", "numpy", "papermill", "polars", "vl-convert-python")
+_LIBRARIES = ("altair", "numba", "numpy", "papermill", "polars", "scipy", "vl-convert-python")
 _USED = "application/vnd.stackbook.used+json"
 _LAST_CELL = "from stackbook.press import execution\n\nexecution.show_used()"
 _CELL_TIMEOUT = 600  # s
@@ -49,10 +48,10 @@ def execute(chapter: Chapter, values: Values) -> Executed | Failed:
 
     source = jupytext.reads(chapter.source, fmt="md:myst")
     source.cells.append(nbformat.v4.new_code_cell(_LAST_CELL))
-    with tempfile.TemporaryDirectory(prefix="stackbook-") as folder:
+    # The paths of the kernel's sockets must stay under 100 characters.
+    short = None if len(tempfile.gettempdir()) < 50 else "/tmp"
+    with tempfile.TemporaryDirectory(prefix="stackbook-", dir=short) as folder:
         path = Path(folder, "chapter.ipynb")
-        # Two kernels that start at once may pick one TCP port; sockets in a folder cannot clash.
-        sockets = {"transport": "ipc", "ip": str(Path(folder, "kernel"))}
         try:
             papermill.execute_notebook(
                 source,
@@ -62,7 +61,7 @@ def execute(chapter: Chapter, values: Values) -> Executed | Failed:
                 language="python",
                 progress_bar=False,
                 execution_timeout=_CELL_TIMEOUT,
-                config=Config({"KernelManager": sockets}),
+                kernel_manager_class=_kernel_manager(Path(folder)),
             )
         except PapermillExecutionError as error:
             reason = f"{error.ename}: {error.evalue}".splitlines()[0]
@@ -80,6 +79,25 @@ def execute(chapter: Chapter, values: Values) -> Executed | Failed:
         if RECORD in output.get("data", {})
     ]
     return Executed(_clean(notebook, chapter, values), findings, dict(used))
+
+
+def _kernel_manager(folder: Path) -> type:
+    """Kernels of this very Python, with nothing of the user's, that meet us in `folder`."""
+    from jupyter_client.kernelspec import KernelSpecManager
+    from jupyter_client.manager import AsyncKernelManager
+
+    class Manager(AsyncKernelManager):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self.kernel_spec_manager = KernelSpecManager(kernel_dirs=[])
+            # Two kernels that start at once may pick one TCP port; sockets in a folder cannot.
+            self.transport, self.ip = "ipc", str(folder / "kernel")
+
+        async def _async_pre_start_kernel(self, **options: Any) -> Any:
+            options["env"] = os.environ | {"IPYTHONDIR": str(folder / "ipython")}
+            return await super()._async_pre_start_kernel(**options)
+
+    return Manager
 
 
 def show_used() -> None:
@@ -118,9 +136,7 @@ def _failed(chapter: Chapter, values: Values, reason: str, path: Path) -> Failed
         if cell.get("metadata", {}).get("papermill", {}).get("exception"):
             code = "".join(cell["source"]).strip().splitlines()
             where = f"in cell {number} ({code[0] if code else 'empty'})"
-    changed = {
-        name: value for name, value in values.items() if value != chapter.parameters[name].default
-    }
+    changed = chapter.changed(values)
     given = ", ".join(f"{name}={value}" for name, value in changed.items()) or "its defaults"
     return Failed(f"chapter {chapter.name} raised {where} with {given}: {reason}", notebook)
 

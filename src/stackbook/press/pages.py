@@ -27,12 +27,9 @@ def prepare(book: Book, store: Store) -> None:
         shown = store.shown(chapter)
         if shown is None:
             continue
-        notebook, findings = shown
-        wanted[store.pages / f"{chapter.name}.ipynb"] = page(chapter, notebook).encode()
-        copies = store.pages / "_notebooks" / chapter.name
-        wanted[copies.with_suffix(".ipynb")] = notebook.encode()
-        text = json.dumps(findings, indent=1) + "\n"
-        wanted[copies.with_suffix(".findings.json")] = text.encode()
+        wanted[store.pages / f"{chapter.name}.ipynb"] = page(chapter, shown.notebook).encode()
+        for file in (f"{chapter.name}.ipynb", f"{chapter.name}.findings.json"):
+            wanted[store.pages / "_notebooks" / file] = (store.notebooks / file).read_bytes()
     for path, content in wanted.items():
         write(path, content)
     for path in list(store.pages.rglob("*")):
@@ -40,17 +37,16 @@ def prepare(book: Book, store: Store) -> None:
             path.unlink()
 
 
-def page(chapter: Chapter, notebook: str) -> str:
+def page(chapter: Chapter, notebook: dict[str, Any]) -> str:
     """The executed `notebook` as readers see it: prose and charts, code folded, parameters last."""
-    content = json.loads(notebook)
-    given = content["metadata"]["stackbook"]["parameters"]
+    given = notebook["metadata"]["stackbook"]["parameters"]
     values = {name: given[name] for name in chapter.parameters}
-    cells = [cell for cell in content["cells"] if not _is_parameters(cell)]
+    cells = [cell for cell in notebook["cells"] if not _is_parameters(cell)]
     for cell in cells:
         if cell["cell_type"] == "code" and "tags" not in cell["metadata"]:
             visible = [out for out in cell["outputs"] if _GLUED not in out.get("data", {})]
             cell["metadata"]["tags"] = ["hide-input" if visible else "remove-cell"]
-    changed = _changed(chapter, values)
+    changed = chapter.changed(values)
     if changed:
         heading, _, rest = "".join(cells[0]["source"]).partition("\n")
         cells[0]["source"] = heading
@@ -58,36 +54,29 @@ def page(chapter: Chapter, notebook: str) -> str:
         box = f":::{{admonition}} Executed with other parameters than the book's\n{told}\n:::\n"
         cells.insert(1, _markdown("parameters-changed", box + rest))
     cells.append(_markdown("parameters-table", "\n".join(_parameter_section(chapter, values))))
-    return json.dumps({**content, "cells": cells}, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps({**notebook, "cells": cells}, indent=1, ensure_ascii=False) + "\n"
 
 
 def _is_parameters(cell: dict[str, Any]) -> bool:
     return not {"parameters", "injected-parameters"}.isdisjoint(cell["metadata"].get("tags", []))
 
 
-def _changed(chapter: Chapter, values: dict[str, Value]) -> dict[str, Value]:
-    return {
-        name: value for name, value in values.items() if value != chapter.parameters[name].default
-    }
-
-
 def _parameter_section(chapter: Chapter, values: dict[str, Value]) -> Iterator[str]:
     """The parameters' table, the command that re-executes the page, the notebook to take away."""
-    changed = _changed(chapter, values)
+    changed = chapter.changed(values)
     up = "../" * chapter.name.count("/")
     yield "## Run this page with your own numbers"
     yield ""
     if values:
-        default = bool(changed)
         yield "```{list-table}"
         yield ":class: stackbook-params"
         yield ":header-rows: 1"
         yield ""
-        heads = ["Parameter", "Value", *["Default"] * default, "Unit", "Bounds", "Meaning"]
-        yield from _row(heads)
+        default = ["Default"] if changed else []
+        yield from _row(["Parameter", "Value", *default, "Unit", "Bounds", "Meaning"])
         for name, value in values.items():
             parameter = chapter.parameters[name]
-            was = [_plain(parameter.default) if name in changed else ""] * default
+            was = [_plain(parameter.default) if name in changed else ""] if changed else []
             shown = f"**{_plain(value)}**" if name in changed else _plain(value)
             about = [parameter.unit, parameter.bounds, parameter.meaning + _evidence(parameter)]
             yield from _row([f"`{name}`", shown, *was, *about])

@@ -9,13 +9,21 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from stackbook import StackbookError
 from stackbook.press.chapters import Chapter, Values
 from stackbook.press.execution import Executed, digest
 
+STAGING = "staging-"  # where Jupyter Book writes, a folder for each build
 _FORMAT = 1  # of a stored result; raise it when the shape or cleaning of one changes
+
+
+class Shown(NamedTuple):
+    """A chapter as the site has it."""
+
+    notebook: dict[str, Any]
+    findings: list[dict[str, Any]]
 
 
 class Store:
@@ -27,18 +35,16 @@ class Store:
         self.notebooks = folder / "notebooks"
         self.failed = folder / "failed"
         self.pages = folder / "pages"
-        self.staging = folder / "staging"
         self.html = folder / "html"
         self._old = folder / "html.old"
 
     def load(self, chapter: Chapter, values: Values) -> Executed | None:
         """The result of `chapter`, unless it or anything that it used has changed since."""
         try:
-            text = self._path(chapter, values).read_text(encoding="utf-8")
-        except FileNotFoundError:
+            result = Executed(**json.loads(self._path(chapter, values).read_bytes()))
+            fresh = all(digest(name) == seen for name, seen in result.used.items())
+        except (FileNotFoundError, ValueError, TypeError):  # not there, or half there
             return None
-        result = Executed(**json.loads(text))
-        fresh = all(digest(name) == seen for name, seen in result.used.items())
         return result if fresh else None
 
     def save(self, chapter: Chapter, values: Values, result: Executed) -> None:
@@ -56,13 +62,15 @@ class Store:
         findings = json.dumps(result.findings, indent=1) + "\n"
         write(self.notebooks / f"{chapter.name}.findings.json", findings)
 
-    def shown(self, chapter: Chapter) -> tuple[str, list[dict[str, Any]]] | None:
-        """Notebook and findings of the chapter as last built, if it was."""
-        notebook = self.notebooks / f"{chapter.name}.ipynb"
-        findings = self.notebooks / f"{chapter.name}.findings.json"
-        if not (notebook.is_file() and findings.is_file()):
+    def shown(self, chapter: Chapter) -> Shown | None:
+        """The chapter as last built, if it was, and with the parameters that it has now."""
+        try:
+            notebook = json.loads((self.notebooks / f"{chapter.name}.ipynb").read_bytes())
+            findings = json.loads((self.notebooks / f"{chapter.name}.findings.json").read_bytes())
+            values = notebook["metadata"]["stackbook"]["parameters"]
+        except (FileNotFoundError, ValueError, TypeError, KeyError):  # not there, or half there
             return None
-        return notebook.read_text(encoding="utf-8"), json.loads(findings.read_text("utf-8"))
+        return Shown(notebook, findings) if values.keys() == chapter.parameters.keys() else None
 
     def publish(self, site: Path) -> None:
         """Move `site` to the place of `html`; `locked` mends an interruption in between."""
@@ -85,6 +93,8 @@ class Store:
                 ) from None
             if self._old.exists() and not self.html.exists():
                 self._old.rename(self.html)
+            for abandoned in self.folder.glob(f"{STAGING}*"):
+                shutil.rmtree(abandoned, ignore_errors=True)
             yield
 
 
@@ -98,8 +108,11 @@ def write(path: Path, content: str | bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
+            os.fsync(file.fileno())
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)
         raise
