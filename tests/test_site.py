@@ -208,8 +208,9 @@ def test_a_page_shows_its_parameters_and_how_to_run_it(visit: Any, http: str, na
     table = page.locator("table.stackbook-params")
     for parameter in BOOK.chapters[name].parameters.values():
         row = table.locator("tr", has=page.get_by_text(parameter.name, exact=True))
-        words = row.inner_text()
-        assert parameter.meaning in words and parameter.unit in words and parameter.bounds in words
+        words = row.inner_text().replace("’", "'")  # noqa: RUF001
+        assert parameter.meaning in words and parameter.bounds in words
+        assert parameter.unit in words or parameter.unit == "-"
     assert f"stackbook build --only {name}" in page.locator("article").inner_text()
     with page.expect_download() as download:
         page.get_by_role("link", name="Executed notebook").click()
@@ -219,7 +220,7 @@ def test_a_page_shows_its_parameters_and_how_to_run_it(visit: Any, http: str, na
 
 def test_links_inside_the_site_lead_somewhere(site: Path) -> None:
     dead = []
-    for page in site.rglob("*.html"):
+    for page in [site / f"{name}.html" for name in (*BOOK.files, "search", "genindex")]:
         ids = set(re.findall(r'\bid="([^"]+)"', page.read_text()))
         for href in re.findall(r'href="([^"]+)"', page.read_text()):
             if re.match(r"[a-z]+:", href):
@@ -232,7 +233,7 @@ def test_links_inside_the_site_lead_somewhere(site: Path) -> None:
 
 
 def test_prose_has_no_unformatted_or_missing_number(site: Path) -> None:
-    for name in BOOK.files:
+    for name in ("index", *BOOK.chapters):
         article = re.search(
             r"<article.*?</article>", (site / f"{name}.html").read_text(), re.DOTALL
         )

@@ -61,6 +61,7 @@ def execute(chapter: Chapter, values: Values) -> Executed | Failed:
                 language="python",
                 progress_bar=False,
                 execution_timeout=_CELL_TIMEOUT,
+                request_save_on_cell_execute=False,
                 kernel_manager_class=_kernel_manager(Path(folder)),
             )
         except PapermillExecutionError as error:

@@ -78,7 +78,8 @@ def _parameter_section(chapter: Chapter, values: dict[str, Value]) -> Iterator[s
             parameter = chapter.parameters[name]
             was = [_plain(parameter.default) if name in changed else ""] if changed else []
             shown = f"**{_plain(value)}**" if name in changed else _plain(value)
-            about = [parameter.unit, parameter.bounds, parameter.meaning + _evidence(parameter)]
+            unit = "" if parameter.unit == "-" else parameter.unit
+            about = [unit, parameter.bounds, parameter.meaning + _evidence(parameter)]
             yield from _row([f"`{name}`", shown, *was, *about])
         yield "```"
         yield ""

@@ -9,6 +9,8 @@ import io
 import json
 import re
 import shutil
+from collections.abc import Callable
+from hashlib import sha256
 from html import escape
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -47,12 +49,13 @@ class VegaLite:
 
 
 def setup(app: Any) -> dict[str, Any]:
+    app.stackbook_kept = set()
     app.add_node(vegalite, html=(_visit, None))
     app.connect("builder-inited", _bring)
     app.connect("env-before-read-docs", _sparingly)
     app.connect("doctree-resolved", _place)
     app.connect("build-finished", _finish)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+    return {"parallel_read_safe": True, "parallel_write_safe": False}
 
 
 def _bring(app: Any) -> None:
@@ -63,19 +66,36 @@ def _bring(app: Any) -> None:
 
     static = Path(app.outdir, "_static")
     static.mkdir(parents=True, exist_ok=True)
-    # Made in a second, so it is kept beside the pages' sources for the next build.
-    bundle = Path(app.srcdir).parent / f"vega-{version('vl-convert-python')}.js"
-    if not bundle.exists():
-        script = vl_convert.javascript_bundle(None, vl_version=charts.VEGALITE)  # type: ignore[arg-type]
-        about = "/* Vega, Vega-Lite and Vega-Embed (BSD-3-Clause) */"
-        write(bundle, f"{about}\n(() => {{{script}}})();\n")
-    shutil.copy2(bundle, static / "vega.js")
+    script = _kept(
+        app,
+        "vega",
+        lambda: vl_convert.javascript_bundle(None, vl_version=charts.VEGALITE),  # type: ignore[arg-type]
+    )
+    about = "/* Vega, Vega-Lite and Vega-Embed (BSD-3-Clause) */"
+    (static / "vega.js").write_text(f"{about}\n(() => {{{script}}})();\n", "utf-8")
     found = find_spec("sphinx-mathjax-offline")
     assert found and found.origin
     source = Path(found.origin).parent / "static/mathjax"
     for part in ("output/chtml/fonts/woff-v2", "input/tex/extensions"):
         shutil.copytree(source / part, static / "mathjax" / part, dirs_exist_ok=True)
     shutil.copy2(source / "tex-chtml.js", static / "mathjax")
+
+
+def _kept(app: Any, about: str, make: Callable[[], str]) -> str:
+    """What `make` gives for `about`, kept beside the pages' sources for the next build."""
+    name = sha256(f"{version('vl-convert-python')} {about}".encode()).hexdigest()
+    path = Path(app.srcdir).parent / "kept" / name
+    text = path.read_text("utf-8") if path.is_file() else ""
+    if not text:
+        text = make()
+        write(path, text)
+    app.stackbook_kept.add(path)
+    return text
+
+
+def _still(app: Any, spec: dict[str, Any], width: int) -> str:
+    fitted = json.dumps(charts.fit(spec, width), sort_keys=True)
+    return _kept(app, fitted, lambda: charts.still(spec, width))
 
 
 def _sparingly(app: Any, *_: Any) -> None:
@@ -95,7 +115,7 @@ def _place(app: Any, document: nodes.document, page: str) -> None:
             logger.warning("a chart without a source: finish it with charts.figure", location=page)
             continue
         title = " ".join(spec.pop("title")["text"])
-        pictures = [charts.still(spec, width) for width in (WIDE, NARROW)]
+        pictures = [_still(app, spec, width) for width in (WIDE, NARROW)]
         tables = _tables(spec)
         names = [f"_charts/{page}-{k}{suffix}" for suffix in (".svg", "-narrow.svg")]
         tails = [""] if len(tables) == 1 else [f"-{letter}" for letter in ascii_lowercase]
@@ -165,5 +185,7 @@ def _finish(app: Any, error: Exception | None) -> None:
     shutil.copytree(Path(app.srcdir, "_notebooks"), out / "_notebooks", dirs_exist_ok=True)
     # The theme's style sheet draws the same icons from a font, without this 1.5 MB script.
     (out / "_static/scripts/fontawesome.js").write_text("", "utf-8")
-    for unread in (out / "_static").rglob("*.map"):
-        unread.unlink()
+    unread = [*(out / "_static").rglob("*.map")]
+    unread += {*Path(app.srcdir).parent.glob("kept/*")} - app.stackbook_kept
+    for path in unread:
+        path.unlink()
