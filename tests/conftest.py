@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from stackbook import home
+from stackbook.press.build import build
 from stackbook.press.chapters import Book
 from stackbook.press.store import Store
 
@@ -36,7 +37,10 @@ The value is {{glue:text}}`{finding}:.3f`.
 @pytest.fixture
 def book(tmp_path: Path) -> Book:
     """Two chapters, `one` and `deep/two`, and an index that glues a value of each."""
-    root = tmp_path / "book-of-two"
+    return book_of_two(tmp_path / "book-of-two")
+
+
+def book_of_two(root: Path) -> Book:
     folder = root / "book"
     (folder / "deep").mkdir(parents=True)
     shutil.copy(home() / "_config.yml", root / "_config.yml")
@@ -69,6 +73,17 @@ def book(tmp_path: Path) -> Book:
     return Book(root)
 
 
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The book of two, built once."""
+    folder = tmp_path_factory.mktemp("built")
+    store = Store(folder / "_build")
+    build(book_of_two(folder / "book-of-two"), store, {})
+    return store
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(built: Store, tmp_path: Path) -> Store:
+    """A copy of the built book, to do with as a test likes."""
+    shutil.copytree(built.folder, tmp_path / "_build")
     return Store(tmp_path / "_build")

@@ -49,14 +49,14 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def test_a_second_build_executes_nothing(book: Book, store: Store) -> None:
+def test_a_second_build_executes_nothing(book: Book, tmp_path: Path) -> None:
+    store = Store(tmp_path / "_build")
     assert set(states(book, store).values()) == {"executed"}
     assert "Index# 0.125 5" in text(store.html / "index.html")
     assert states(book, store) == dict.fromkeys(["one", "deep/two", "site"], "cached")
 
 
 def test_a_parameter_reaches_prose_table_and_findings(book: Book, store: Store) -> None:
-    states(book, store)
     told = states(book, store, {"rate": 0.5}, only="one")
     assert told == {"one": "executed", "site": "executed"}
     page = text(store.html / "one.html")
@@ -74,7 +74,6 @@ def test_a_parameter_reaches_prose_table_and_findings(book: Book, store: Store) 
 def test_only_what_used_a_changed_module_is_executed(
     book: Book, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    states(book, store)
     was = execution.digest
     monkeypatch.setattr(
         store_module,
@@ -99,7 +98,6 @@ def test_two_places_give_the_same_bytes(book: Book, tmp_path: Path) -> None:
 
 
 def test_a_chapter_that_raises_loses_nothing(book: Book, store: Store) -> None:
-    states(book, store)
     site = files(store.html)
     told: dict[str, str] = {}
     with pytest.raises(StackbookError) as error:
@@ -124,7 +122,6 @@ def test_a_killed_kernel_is_an_error_of_its_chapter(book: Book, store: Store) ->
 
 
 def test_a_warning_of_jupyter_book_is_an_error_twice(book: Book, store: Store) -> None:
-    states(book, store)
     site = files(store.html)
     edit(book.folder / "index.md", "# Index", "# Index\n\n{doc}`nowhere`")
     for _ in range(2):
@@ -134,7 +131,6 @@ def test_a_warning_of_jupyter_book_is_an_error_twice(book: Book, store: Store) -
 
 
 def test_a_page_that_left_the_book_leaves_the_site(book: Book, store: Store) -> None:
-    states(book, store)
     (book.folder / "_toc.yml").write_text("format: jb-book\nroot: index\nchapters:\n- file: one\n")
     (book.folder / "index.md").write_text("# Index\n")
     shutil.rmtree(book.folder / "deep")
@@ -142,8 +138,9 @@ def test_a_page_that_left_the_book_leaves_the_site(book: Book, store: Store) -> 
     assert not (store.html / "deep" / "two.html").exists()
 
 
-def test_an_interrupted_build_resumes(book: Book, store: Store) -> None:
+def test_an_interrupted_build_resumes(book: Book, tmp_path: Path) -> None:
     """Killed while the second chapter runs: the first one's result is there for the next build."""
+    store = Store(tmp_path / "_build")
     edit(
         book.folder / "deep" / "two.md",
         "if life_yr == 13",
@@ -169,7 +166,6 @@ def test_an_interrupted_build_resumes(book: Book, store: Store) -> None:
 
 
 def test_an_interrupted_exchange_of_the_site_is_mended(book: Book, store: Store) -> None:
-    states(book, store)
     store.html.rename(store.folder / "html.old")
     with store.locked():
         assert (store.html / "index.html").is_file()
@@ -178,7 +174,6 @@ def test_an_interrupted_exchange_of_the_site_is_mended(book: Book, store: Store)
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff\xfe", b"[]"])
 def test_a_half_written_file_counts_as_absent(book: Book, store: Store, content: bytes) -> None:
-    states(book, store)
     for path in [*store.results.rglob("one/*.json"), store.notebooks / "one.findings.json"]:
         path.write_bytes(content)
     assert store.shown(book.chapters["one"]) is None or content in (b"{}", b"[]")
@@ -188,7 +183,6 @@ def test_a_half_written_file_counts_as_absent(book: Book, store: Store, content:
 
 @pytest.mark.parametrize("lost", ["_static", "_notebooks", "one.html"])
 def test_a_site_that_lost_files_is_made_again(book: Book, store: Store, lost: str) -> None:
-    states(book, store)
     path = store.html / lost
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert states(book, store) == {"one": "cached", "deep/two": "cached", "site": "executed"}
@@ -196,7 +190,6 @@ def test_a_site_that_lost_files_is_made_again(book: Book, store: Store, lost: st
 
 
 def test_force_makes_everything_again(book: Book, store: Store) -> None:
-    states(book, store)
     assert set(states(book, store, force=True).values()) == {"executed"}
 
 
@@ -213,13 +206,12 @@ def test_what_the_user_keeps_for_jupyter_does_not_count(
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
     monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    assert set(states(book, store).values()) == {"executed"}
+    assert set(states(book, store, force=True).values()) == {"executed"}
 
 
 def test_a_full_disk_leaves_the_site_and_no_half_file(
     book: Book, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    states(book, store)
     before = files(store.folder)
 
     def full(*_: object, **__: object) -> None:
@@ -281,7 +273,7 @@ def test_a_scheduler_that_does_not_answer_is_an_error(
 ) -> None:
     monkeypatch.setattr(press, "_SCHEDULER_TIMEOUT", 0.5)
     with pytest.raises(StackbookError, match=r"no Dask scheduler with a worker at 'tcp://127.*9'"):
-        states(book, store, scheduler="tcp://127.0.0.1:9")
+        states(book, store, {"rate": 0.3}, scheduler="tcp://127.0.0.1:9")
 
 
 def test_a_worker_with_another_stackbook_is_refused(
@@ -289,7 +281,7 @@ def test_a_worker_with_another_stackbook_is_refused(
 ) -> None:
     monkeypatch.setattr(press, "digest", lambda name: "other")
     with pytest.raises(StackbookError, match=r"the .* that a chapter ran with is not the one here"):
-        states(book, store)
+        states(book, store, force=True)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

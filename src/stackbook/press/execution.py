@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import tempfile
+from contextvars import Context
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,7 +54,9 @@ def execute(chapter: Chapter, values: Values) -> Executed | Failed:
     with tempfile.TemporaryDirectory(prefix="stackbook-", dir=short) as folder:
         path = Path(folder, "chapter.ipynb")
         try:
-            papermill.execute_notebook(
+            # In an empty context: Jupyter keeps its event loop in one, which threads inherit.
+            Context().run(
+                papermill.execute_notebook,
                 source,
                 str(path),
                 parameters=dict(values),
