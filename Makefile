@@ -25,7 +25,6 @@ serve: $(INSTALLED)
 
 # Pins with hashes for every Python and platform, from pyproject.toml.
 lock: $(INSTALLED)
-	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --upgrade --universal --extra dev --generate-hashes \
 	  --no-emit-index-url --no-header pyproject.toml --output-file requirements.lock
 

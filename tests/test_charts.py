@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from stackbook import charts
+from stackbook import charts, home
 from stackbook.charts.colours import LAYERS, OWNERS, SERIES, luminance
 from stackbook.charts.forms import _apart
 from stackbook.press.site import _tables
@@ -294,3 +294,9 @@ def test_browser_fits_as_python_does():
                 ours = json.loads(json.dumps(charts.fit(spec, width)))
                 assert page.evaluate(call, spec) == ours
         browser.close()
+
+
+def test_the_browser_knows_the_neutral_colours() -> None:
+    """It replaces them by the theme's."""
+    script = (home() / "book" / "_static" / "charts.js").read_text()
+    assert all(colour in script for colour in (charts.INK, charts.MUTED, charts.GRID))

@@ -10,6 +10,7 @@ import time
 import urllib.request
 from importlib.metadata import requires
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,21 +101,31 @@ def test_serve_answers_on_this_machine(tmp_path: Path) -> None:
         server.kill()
 
 
-def test_ctrl_c_is_one_line_and_leaves_no_kernel(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_build_says_so_in_a_line_and_leaves_no_kernel(
+    tmp_path: Path, sent: signal.Signals
+) -> None:
+    def kernels() -> bool:
+        return not subprocess.run(["pgrep", "-f", f"ipykernel_launcher.*{tmp_path}"]).returncode
+
+    def wait(reached: bool) -> None:
+        for _ in range(300):
+            if kernels() is reached:
+                return
+            time.sleep(0.1)
+        pytest.fail("no kernel came up" if reached else "a kernel is left")
+
     command = [sys.executable, "-m", "stackbook.cli", "build"]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as running:
-        time.sleep(4)
-        running.send_signal(signal.SIGTERM)
+    pipes: dict[str, Any] = {"stderr": subprocess.PIPE, "text": True}
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes) as running:
+        wait(True)
+        running.send_signal(sent)
         _, said = running.communicate()
     assert running.returncode == 1
     line = "error: stopped; results made so far are kept for the next build"
     assert said.splitlines()[-1] == line and "Traceback" not in said
-    for _ in range(50):
-        kernels = subprocess.run(["pgrep", "-f", f"ipykernel_launcher.*{tmp_path}"])
-        if kernels.returncode:
-            return
-        time.sleep(0.1)
-    pytest.fail("a kernel is left")
+    wait(False)
 
 
 def test_a_chapter_imports_what_stackbook_installs() -> None:

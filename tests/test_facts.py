@@ -96,6 +96,19 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
         package(tmp_path, "a", header="key").table("chips")
 
 
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("c,gpu,,,,,,,x,more", "row 4: 10 cells under 9 columns; put text with a comma between"),
+        ("c,gpu", "row 4: 2 cells under 9 columns"),
+        ('"c,gpu,,,,,,,x', "after row 4: not UTF-8 CSV"),
+    ],
+)
+def test_a_row_that_is_no_row_is_named(tmp_path: Path, row: str, message: str) -> None:
+    with pytest.raises(FactsError, match=message):
+        package(tmp_path, *GOOD, row).table("chips")
+
+
 def test_an_unknown_table_names_the_known_ones() -> None:
     with pytest.raises(FactsError, match=r"no table 'chip'; the tables are sources, "):
         facts.table("chip")
@@ -128,6 +141,15 @@ def test_every_source_is_cited_and_every_row_has_one() -> None:
         }
     known = set(facts.table("sources").collect()["key"])
     assert cited == known
+
+
+def test_rows_are_sorted_by_their_key_in_plain_lines() -> None:
+    for name, resource in facts.package().resources.items():
+        data = (facts.package().folder / resource["path"]).read_bytes()
+        assert b"\r" not in data, name
+        key = resource["schema"]["primaryKey"]
+        rows = [tuple(map(str, row)) for row in facts.table(name).collect().select(key).rows()]
+        assert rows == sorted(rows), name
 
 
 def test_a_file_in_data_is_a_table_of_the_package() -> None:

@@ -42,6 +42,8 @@ def test_a_line_says_name_type_default_unit_bounds_meaning_and_evidence() -> Non
         "wacc: float = 0.09  # cost of capital",
         "wacc: float = 0.9  # [1/yr, 0.0 to 0.4] cost of capital",
         "wacc: int = 0.09  # [1/yr, 0.0 to 0.4] cost of capital",
+        "wacc: float = 0.09  # [1/yr] cost of capital",
+        "years: int = 5  # [yr, 1 to 9] life\nyears: int = 6  # [yr, 1 to 9] life",
     ],
 )
 def test_a_line_that_says_less_is_refused(line: str) -> None:
@@ -64,8 +66,8 @@ def test_a_line_that_says_less_is_refused(line: str) -> None:
         ("rate=0.6", "parameter rate = 0.6 is out of bounds: give a number, 0 to 0.5 [1/yr]"),
         ("rate=nan", "parameter rate = nan is not finite: give a number, 0 to 0.5 [1/yr]"),
         ("rate=-inf", "parameter rate = -inf is not finite: give a number, 0 to 0.5 [1/yr]"),
-        ("rate", "-p 'rate': write name=value, e.g. -p wacc=0.09"),
-        ("=0.1", "-p '=0.1': write name=value, e.g. -p wacc=0.09"),
+        ("rate", "-p 'rate': write name=value, e.g. -p usd_per_kwh=0.05"),
+        ("=0.1", "-p '=0.1': write name=value, e.g. -p usd_per_kwh=0.05"),
     ],
 )
 def test_a_bad_assignment_is_refused_in_a_line(book: Book, given: str, message: str) -> None:

@@ -103,7 +103,7 @@ def test_a_chapter_that_raises_loses_nothing(book: Book, store: Store) -> None:
     with pytest.raises(StackbookError) as error:
         press.build(book, store, {"life_yr": 13, "rate": 0.1}, told=told.__setitem__)
     assert re.fullmatch(
-        r"chapter deep/two raised in cell \d \(from stackbook.findings import finding\) "
+        r"chapter deep/two raised in cell \d, line 4 \(raise RuntimeError\(\"thirteen\"\)\) "
         r"with rate=0.1, life_yr=13: RuntimeError: thirteen "
         r"\(up to there: .*/failed/deep/two.ipynb\)",
         str(error.value),

@@ -18,7 +18,7 @@ from stackbook.press.chapters import Book
 from stackbook.press.store import Store
 
 BOOK = Book()
-STORE = Store(Path(__file__).parents[1] / "_build")
+STORE = Store(Path(__file__).parents[1] / "_build" / "test")  # not the reader's own site
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 LOCAL = ("file:", "data:", "blob:", "http://127.0.0.1:")
@@ -120,7 +120,7 @@ def test_a_page_draws_its_charts_and_asks_nobody(
     scroll(page)
     assert complaints == []
     charts = page.locator("figure.chart").count()
-    assert charts >= (4 if name in BOOK.chapters else 0)
+    assert charts >= (1 if name in BOOK.chapters else 0)
     assert page.locator(".chart-live svg").count() == charts
 
 
@@ -177,7 +177,7 @@ def test_without_javascript_there_is_a_picture_its_words_and_its_data(
     for figure in page.locator("figure.chart").all():
         picture = figure.locator("picture img")
         assert picture.is_visible()
-        assert len(picture.get_attribute("alt") or "") > 40
+        assert len(picture.get_attribute("alt") or "") > 40, "say what the eye sees"
         for link in figure.locator("a").all():
             target = (site / name).parent / (link.get_attribute("href") or "")
             assert target.resolve().is_file()

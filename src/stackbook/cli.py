@@ -236,6 +236,9 @@ def _given(
     values = {} if scenario is None else book.scenario(scenario)
     if chapter is not None:
         known = book.chapter(chapter).parameters
+        others = values.keys() - known.keys()
+        if others:
+            print(f"left out, not in {chapter}: {', '.join(sorted(others))}", file=sys.stderr)
         values = {name: value for name, value in values.items() if name in known}
     return values | dict(assigned(text) for text in assignments or [])
 

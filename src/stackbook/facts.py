@@ -1,7 +1,9 @@
 """Facts: the tables in `data/`, read with the types, and checked by the rules, of their schema."""
 
+import csv
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from functools import cache, cached_property
 from pathlib import Path
@@ -30,8 +32,8 @@ class FactsError(StackbookError):
     """A table that is not there, or a row that breaks a rule of its schema."""
 
 
-class Parameter(NamedTuple):
-    """An uncertain model input: central value and range in `unit`, and where it comes from."""
+class Uncertain(NamedTuple):
+    """A model input of table `parameters`: value and range in `unit`, and where they come from."""
 
     symbol: str
     name: str
@@ -88,13 +90,31 @@ class Package:
 
     def _read(self, name: str) -> tuple[pl.DataFrame, Iterator[str]]:
         resource = self.resource(name)
-        raw = pl.read_csv(self.folder / resource["path"], infer_schema=False, null_values=[""])
         fields = resource["schema"]["fields"]
-        wanted = [field["name"] for field in fields]
-        if raw.columns != wanted:
-            return raw, iter([f"{resource['path']}: columns are {raw.columns}, not {wanted}"])
+        malformed = self._malformed(resource, [field["name"] for field in fields])
+        if malformed:
+            return pl.DataFrame(), iter([malformed])
+        raw = pl.read_csv(self.folder / resource["path"], infer_schema=False, null_values=[""])
         frame = raw.with_columns(_typed(field) for field in fields)
         return frame, self._broken(resource, raw, frame)
+
+    def _malformed(self, resource: dict[str, Any], wanted: list[str]) -> str:
+        """What keeps the file from being a table of the columns `wanted`; empty if nothing."""
+        path = self.folder / resource["path"]
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                rows = csv.reader(file, strict=True)
+                for row in rows:
+                    if rows.line_num == 1 and row != wanted:
+                        return f"{resource['path']}: columns are {row}, not {wanted}"
+                    if len(row) != len(wanted):
+                        return (
+                            f"{resource['path']}, row {rows.line_num}: {len(row)} cells under "
+                            f"{len(wanted)} columns; put text with a comma between quotes"
+                        )
+        except (csv.Error, UnicodeDecodeError) as error:
+            return f"{resource['path']}, after row {rows.line_num}: not UTF-8 CSV, {error}"
+        return ""
 
     def _broken(
         self, resource: dict[str, Any], raw: pl.DataFrame, frame: pl.DataFrame
@@ -139,8 +159,10 @@ class Package:
             passes = pl.col(name).is_in(known.implode()) | pl.col(name).is_null()
             yield from bad(name, passes, f"one of {other['resource']}.{target}")
         for rule in schema.get("rules", []):
-            column = next(f["name"] for f in schema["fields"] if f["name"] in rule)
-            yield from bad(column, pl.sql_expr(rule), rule)
+            named = [f["name"] for f in schema["fields"] if re.search(rf"\b{f['name']}\b", rule)]
+            if not named:
+                raise FactsError(f"table {resource['name']}: rule {rule!r} names no column")
+            yield from bad(named[0], pl.sql_expr(rule), rule)
 
 
 def _typed(field: dict[str, Any]) -> pl.Expr:
@@ -170,12 +192,12 @@ def table(name: str) -> pl.LazyFrame:
     return package().table(name)
 
 
-def parameter(symbol: str) -> Parameter:
+def parameter(symbol: str) -> Uncertain:
     """The uncertain model input `symbol` of table `parameters`, with its range and source."""
     rows = table("parameters").filter(pl.col("symbol") == symbol).collect()
     if rows.is_empty():
         raise FactsError(f"no parameter {symbol!r}; `stackbook data show parameters` lists them")
-    return Parameter(**rows.select(Parameter._fields).row(0, named=True))
+    return Uncertain(**rows.select(Uncertain._fields).row(0, named=True))
 
 
 def cite(*keys: str) -> str:

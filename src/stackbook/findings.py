@@ -19,6 +19,8 @@ def finding(
     is not finite, or a range that leaves the value out.
     """
     record: dict[str, Any] = {"name": _checked(name), "value": float(value), "unit": unit}
+    if (low is None) != (high is None):
+        raise ValueError(f"finding {name}: give low and high, or neither")
     if low is not None and high is not None:
         record |= {"low": float(low), "high": float(high)}
         if not low <= value <= high:

@@ -40,6 +40,7 @@ POINT = {
     "die_mm2": 814,
     "edge_mm": 3,
     "gross_dies": 60,
+    "high": 2,
     "it_rate": 0.09,
     "it_usd": 47222,
     "it_years": 5,

@@ -4,7 +4,7 @@ Importing this package makes every Altair chart carry a live specification, a st
 words, so that it can be read in JupyterLab, on the site, without JavaScript and on paper.
 """
 
-from .colours import GRID, INK, LAYERS, MUTED, OWNERS, layer_scale, owner_scale
+from .colours import GRID, INK, LAYERS, MUTED, OWNERS, SERIES, layer_scale, owner_scale
 from .figures import MIME, VEGALITE, enable, figure, fit, still
 from .forms import bridge, lines, small_multiples, stacked
 
@@ -15,6 +15,7 @@ __all__ = [
     "MIME",
     "MUTED",
     "OWNERS",
+    "SERIES",
     "VEGALITE",
     "bridge",
     "figure",

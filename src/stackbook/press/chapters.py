@@ -105,7 +105,11 @@ class Book:
         """Names of all pages in reading order, as in `_toc.yml`."""
         toc = yaml.safe_load((self.folder / "_toc.yml").read_text(encoding="utf-8"))
         parts = toc.get("parts", [toc])
-        return [toc["root"], *(entry["file"] for part in parts for entry in part["chapters"])]
+        entries = [entry for part in parts for entry in part["chapters"]]
+        for entry in entries:
+            if entry.keys() - {"file", "title"}:
+                raise StackbookError(f"_toc.yml: {entry} is more than a file and its title")
+        return [toc["root"], *(entry["file"] for entry in entries)]
 
     @cached_property
     def chapters(self) -> dict[str, Chapter]:
@@ -192,20 +196,26 @@ def declared(name: str, source: str) -> dict[str, Parameter]:
 
     try:
         notebook = jupytext.reads(source, fmt="md:myst")
-    except ValidationError as error:
-        raise StackbookError(f"chapter {name} is no notebook: {error.message}") from None
+    except (ValidationError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise StackbookError(f"chapter {name} is no notebook: {reason}") from None
     cells = [
         cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])
     ]
     lines = [line for cell in cells for line in cell.splitlines() if line.strip()]
-    return {parameter.name: parameter for parameter in (_declared(name, line) for line in lines)}
+    parameters: dict[str, Parameter] = {}
+    for parameter in (_declared(name, line) for line in lines):
+        if parameter.name in parameters:
+            raise StackbookError(f"chapter {name}: {parameter.name} is declared twice")
+        parameters[parameter.name] = parameter
+    return parameters
 
 
 def assigned(text: str) -> tuple[str, str]:
     """Name and value of `name=value` as given on the command line."""
     name, equals, value = (part.strip() for part in text.partition("="))
     if not (equals and name and value):
-        raise StackbookError(f"-p {text!r}: write name=value, e.g. -p wacc=0.09")
+        raise StackbookError(f"-p {text!r}: write name=value, e.g. -p usd_per_kwh=0.05")
     return name, value
 
 
@@ -250,6 +260,8 @@ def _declared(chapter: str, line: str) -> Parameter:
             meaning=part["meaning"],
             symbol=part["symbol"],
         )
+        if parameter.kind in ("float", "int") and parameter.low is None:
+            raise ValueError("give bounds, as in [unit, low to high]")
         return parameter._replace(default=parameter.check(parameter.default))
     except (StackbookError, ValueError, SyntaxError) as error:
         raise StackbookError(f"chapter {chapter}: {line.strip()!r}: {error}") from None

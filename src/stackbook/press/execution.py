@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import sys
 import tempfile
 from contextvars import Context
@@ -19,6 +20,7 @@ _LIBRARIES = ("altair", "numba", "numpy", "papermill", "polars", "scipy", "vl-co
 _USED = "application/vnd.stackbook.used+json"
 _LAST_CELL = "from stackbook.press import execution\n\nexecution.show_used()"
 _CELL_TIMEOUT = 600  # s
+_PAPERMILLS = {"injected-parameters", "papermill-error-cell-tag"}
 
 
 class Executed(NamedTuple):
@@ -96,6 +98,7 @@ def _kernel_manager(folder: Path) -> type:
             self.kernel_spec_manager = KernelSpecManager(kernel_dirs=[])
             # Two kernels that start at once may pick one TCP port; sockets in a folder cannot.
             self.transport, self.ip = "ipc", str(folder / "kernel")
+            self.connection_file = str(folder / "kernel.json")
 
         async def _async_pre_start_kernel(self, **options: Any) -> Any:
             options["env"] = os.environ | {"IPYTHONDIR": str(folder / "ipython")}
@@ -132,14 +135,18 @@ def digest(name: str) -> str:
 
 
 def _failed(chapter: Chapter, values: Values, reason: str, path: Path) -> Failed:
-    """Name the cell that raised, by number and first line, and the parameters that differ."""
+    """Name the cell that raised by its number in the chapter, and the parameters that differ."""
     notebook = path.read_text(encoding="utf-8") if path.is_file() else ""
     cells = json.loads(notebook)["cells"] if notebook else []
+    own = [cell for cell in cells if _PAPERMILLS.isdisjoint(cell["metadata"].get("tags", []))]
     where = "at its start"
-    for number, cell in enumerate(cells, 1):
-        if cell.get("metadata", {}).get("papermill", {}).get("exception"):
-            code = "".join(cell["source"]).strip().splitlines()
-            where = f"in cell {number} ({code[0] if code else 'empty'})"
+    for number, cell in enumerate(own, 1):
+        if cell["metadata"].get("papermill", {}).get("exception"):
+            code = "".join(cell["source"]).splitlines()
+            told = re.sub(r"\x1b\[[\d;]*m", "", json.dumps(cell["outputs"], ensure_ascii=False))
+            found = re.search(r"Cell In\[\d+\], line (\d+)", told)
+            line = int(found[1]) if found else 1
+            where = f"in cell {number}, line {line} ({code[line - 1].strip()})"
     changed = chapter.changed(values)
     given = ", ".join(f"{name}={value}" for name, value in changed.items()) or "its defaults"
     return Failed(f"chapter {chapter.name} raised {where} with {given}: {reason}", notebook)

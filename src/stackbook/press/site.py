@@ -68,7 +68,7 @@ def _bring(app: Any) -> None:
     static.mkdir(parents=True, exist_ok=True)
     script = _kept(
         app,
-        "vega",
+        f"vega {charts.VEGALITE}",
         lambda: vl_convert.javascript_bundle(None, vl_version=charts.VEGALITE),  # type: ignore[arg-type]
     )
     about = "/* Vega, Vega-Lite and Vega-Embed (BSD-3-Clause) */"

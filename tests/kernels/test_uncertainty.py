@@ -1,0 +1,22 @@
+"""Draws have the percentiles that they were made from."""
+
+import numpy as np
+import pytest
+from scipy.stats import lognorm, norm
+
+from stackbook.kernels.uncertainty import lognormal
+
+
+def test_low_and_high_are_the_5th_and_95th_percentile():
+    assert lognormal(2.0, 18.0, norm.ppf([0.05, 0.5, 0.95])) == pytest.approx([2, 6, 18])
+
+
+def test_draws_follow_the_lognormal_distribution_of_scipy():
+    z = np.random.default_rng(1).standard_normal(1000)
+    sigma = np.log(9) / (2 * norm.ppf(0.95))
+    assert lognormal(2.0, 18.0, z) == pytest.approx(lognorm(sigma, scale=6).ppf(norm.cdf(z)))
+
+
+def test_a_range_of_no_width_is_its_value_and_a_bad_one_is_nan():
+    assert lognormal(3.0, 3.0, 1.7) == 3.0
+    assert np.isnan(lognormal(np.array([0.0, -1.0, 2.0]), np.array([1.0, 1.0, 1.0]), 0.0)).all()
