@@ -9,16 +9,16 @@ from scipy import integrate, stats
 
 from stackbook import facts
 from stackbook.kernels import chips
+from stackbook.kernels.uncertainty import lognormal
 
 areas = st.floats(1.0, 2000.0)
 densities = st.floats(0.0, 2.0)
 shares = st.floats(0.0, 1.0)
 
 
-def lognormal(low, high, draws=400_000, seed=1):
+def drawn(low, high, seed=1):
     """Draws whose 90% interval is (low, high)."""
-    mean, spread = np.log(low * high) / 2, np.log(high / low) / 2 / stats.norm.ppf(0.95)
-    return np.random.default_rng(seed).lognormal(mean, spread, draws)
+    return lognormal(low, high, np.random.default_rng(seed).standard_normal(400_000))
 
 
 def bill(*parts):
@@ -28,13 +28,13 @@ def bill(*parts):
 
 
 def tpu_price(quantile):
-    prices = chips.price(lognormal(4600, 5500, seed=1), lognormal(0.50, 0.65, seed=2))
+    prices = chips.price(drawn(4600, 5500, seed=1), drawn(0.50, 0.65, seed=2))
     return np.quantile(prices, quantile)
 
 
 def price_deflation():
     """The ratio of expected prices, which is not the price at the ratio of mean margins."""
-    now, before = (np.mean(chips.price(1.0, lognormal(*r))) for r in [(0.50, 0.65), (0.55, 0.70)])
+    now, before = (np.mean(chips.price(1.0, drawn(*r))) for r in [(0.50, 0.65), (0.55, 0.70)])
     return now / before
 
 
@@ -90,7 +90,7 @@ def test_case_A03_interval(published):  # noqa: N802
     names = ["c_logic_B200", "c_hbm_B200", "c_pkg_B200", "c_loss_B200", "c_oth_B200"]
     ranges = [facts.parameter(name) for name in names]
     logic, hbm, packaging, loss, other = (
-        lognormal(r.low, r.high, seed=i) for i, r in enumerate(ranges)
+        drawn(r.low, r.high, seed=i) for i, r in enumerate(ranges)
     )
     low, high = np.quantile(bill(logic, hbm, packaging, 0.0, loss, other), [0.05, 0.95])
     row = published["A03", "manufacturing_cost"].row

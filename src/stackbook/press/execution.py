@@ -8,6 +8,7 @@ import sys
 import tempfile
 from contextvars import Context
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -143,8 +144,8 @@ def _failed(chapter: Chapter, values: Values, reason: str, path: Path) -> Failed
     for number, cell in enumerate(own, 1):
         if cell["metadata"].get("papermill", {}).get("exception"):
             code = "".join(cell["source"]).splitlines()
-            told = re.sub(r"\x1b\[[\d;]*m", "", json.dumps(cell["outputs"], ensure_ascii=False))
-            found = re.search(r"Cell In\[\d+\], line (\d+)", told)
+            told = "".join(chain(*(output.get("traceback", []) for output in cell["outputs"])))
+            found = re.search(r"Cell In\[\d+\], line (\d+)", re.sub(r"\x1b\[[\d;]*m", "", told))
             line = int(found[1]) if found else 1
             where = f"in cell {number}, line {line} ({code[line - 1].strip()})"
     changed = chapter.changed(values)
