@@ -12,6 +12,7 @@ from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from stackbook import facts, home
@@ -106,7 +107,8 @@ def test_a_stopped_build_says_so_in_a_line_and_leaves_no_kernel(
     tmp_path: Path, sent: signal.Signals
 ) -> None:
     def kernels() -> bool:
-        return not subprocess.run(["pgrep", "-f", f"ipykernel_launcher.*{tmp_path}"]).returncode
+        commands = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+        return any("ipykernel_launcher" in c and str(tmp_path) in " ".join(c) for c in commands)
 
     def wait(reached: bool) -> None:
         for _ in range(300):
