@@ -106,28 +106,25 @@ def test_serve_answers_on_this_machine(tmp_path: Path) -> None:
 def test_a_stopped_build_says_so_in_a_line_and_leaves_no_kernel(
     tmp_path: Path, sent: signal.Signals
 ) -> None:
-    def kernels() -> bool:
-        commands = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
-        return any("ipykernel_launcher" in c and str(tmp_path) in " ".join(c) for c in commands)
-
-    def wait(reached: bool) -> None:
-        for _ in range(300):
-            if kernels() is reached:
-                return
-            time.sleep(0.1)
-        pytest.fail("no kernel came up" if reached else "a kernel is left")
+    def kernels(build: psutil.Process) -> list[psutil.Process]:
+        children = build.children(recursive=True)
+        return [child for child in children if "ipykernel_launcher" in child.cmdline()]
 
     command = [sys.executable, "-m", "stackbook.cli", "build"]
     pipes: dict[str, Any] = {"stderr": subprocess.PIPE, "text": True}
-    environment = os.environ | {"TMPDIR": str(tmp_path)}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes) as running:
-        wait(True)
+    with subprocess.Popen(command, cwd=tmp_path, **pipes) as running:
+        for _ in range(300):
+            left = kernels(psutil.Process(running.pid))
+            if left:
+                break
+            time.sleep(0.1)
+        assert left, "no kernel came up"
         running.send_signal(sent)
         _, said = running.communicate()
     assert running.returncode == 1
     line = "error: stopped; results made so far are kept for the next build"
     assert said.splitlines()[-1] == line and "Traceback" not in said
-    wait(False)
+    assert psutil.wait_procs(left, timeout=10)[1] == [], "a kernel is left"
 
 
 def test_a_chapter_imports_what_stackbook_installs() -> None:
