@@ -1,15 +1,17 @@
-"""Kernels over a million rows against plain NumPy and a polars expression.
+"""Kernels over a million rows, or ten, against plain NumPy and a polars expression.
 
 Run with `pytest tests/bench --benchmark-only`; a group is one kernel, ratios are its result.
+NumPy and kernels run on one thread unless they say two, polars on all that it finds.
 """
 
 import numpy as np
 import polars as pl
 import pytest
 
-from stackbook.kernels import capital, chips, datacenter
+from stackbook import kernels
+from stackbook.kernels import capital, chips, datacenter, fabric
 
-ROWS = 1_000_000
+MILLION = 1_000_000
 
 
 def numpy_annuity(rate, years):
@@ -33,15 +35,30 @@ def numpy_owner_cost(
     return (capital_usd + om * it_usd) / (8760 * availability) + kw * load * pue * usd
 
 
+def numpy_all_reduce(message, ranks, latency, bandwidth, reduction):
+    share = (ranks - 1) / ranks * message
+    ring = 2 * (ranks - 1) * latency + share * (2 / bandwidth + reduction)
+    tree = 2 * np.ceil(np.log2(ranks)) * latency + message * (2 / bandwidth + reduction)
+    return np.minimum(ring, tree)
+
+
 def polars_murphy(die_mm2, defects_per_cm2):
     x = die_mm2 / 100 * defects_per_cm2
     return ((1 - (-x).exp()) / x) ** 2
+
+
+def polars_all_reduce(message, ranks, latency, bandwidth, reduction):
+    share = (ranks - 1) / ranks * message
+    ring = 2 * (ranks - 1) * latency + share * (2 / bandwidth + reduction)
+    tree = 2 * ranks.log(2).ceil() * latency + message * (2 / bandwidth + reduction)
+    return pl.min_horizontal(ring, tree)
 
 
 RATE, YEARS = (0.03, 0.20), (3, 20)
 CAPITAL = [(2e4, 6e4), RATE, YEARS, (1e4, 4e4), RATE, YEARS]
 RUNNING = [(0.03, 0.08), (0.9, 1), (1, 3), (0.5, 1), (1, 1.5), (0.03, 0.15)]
 DIE, DENSITY = (50, 850), (0.02, 0.3)
+MESSAGE, NETWORK = [(1e3, 1e10), (2, 1024)], [(1e-6, 1e-5), (5e10, 9e11), (0, 1e-12)]
 # Kernel, the same in NumPy, the same in polars, and the range of each argument.
 PLAIN = [
     (capital.annuity, numpy_annuity, numpy_annuity, [RATE, YEARS]),
@@ -53,30 +70,45 @@ PLAIN = [
         [DIE, DENSITY, (1, 10)],
     ),
     (datacenter.owner_cost, numpy_owner_cost, numpy_owner_cost, CAPITAL + RUNNING),
+    (fabric.all_reduce, numpy_all_reduce, polars_all_reduce, MESSAGE + NETWORK),
 ]
 each_kernel = pytest.mark.parametrize("plain", PLAIN, ids=lambda plain: plain[0].__name__)
 
 
-def columns(ranges):
+def columns(ranges, rows=MILLION):
     random = np.random.default_rng(1)
-    return [random.uniform(low, high, ROWS) for low, high in ranges]
+    return [random.uniform(low, high, rows) for low, high in ranges]
 
 
 @each_kernel
 @pytest.mark.parametrize("way", ["kernel", "numpy", "kernel in polars", "polars"])
 def test_a_million_rows(benchmark, plain, way):
+    measure(benchmark, plain, way, MILLION)
+
+
+@pytest.mark.parametrize(
+    "way", ["kernel", "kernel, 2 threads", "numpy", "kernel in polars", "polars"]
+)
+def test_ten_million_owner_costs(benchmark, way):
+    (plain,) = (plain for plain in PLAIN if plain[0] is datacenter.owner_cost)
+    measure(benchmark, plain, way, 10 * MILLION)
+
+
+def measure(benchmark, plain, way, rows):
     kernel, with_numpy, with_polars, ranges = plain
-    benchmark.group = kernel.__name__
-    arrays = columns(ranges)
+    benchmark.group = f"{kernel.__name__}, {rows:,} rows"
+    arrays = columns(ranges, rows)
     names = [f"column_{i}" for i in range(len(arrays))]
     frame = pl.DataFrame(dict(zip(names, arrays, strict=True))).lazy()
     run = {
         "kernel": lambda: kernel(*arrays),
+        "kernel, 2 threads": lambda: kernel(*arrays),
         "numpy": lambda: with_numpy(*arrays),
         "kernel in polars": lambda: frame.select(x=kernel(*map(pl.col, names))).collect()["x"],
         "polars": lambda: frame.select(x=with_polars(*map(pl.col, names))).collect()["x"],
     }[way]
-    result = benchmark.pedantic(run, rounds=5, warmup_rounds=1)
+    with kernels.threads(2 if "2 threads" in way else 1):
+        result = benchmark.pedantic(run, rounds=7, warmup_rounds=1)
     np.testing.assert_allclose(result, with_numpy(*arrays), rtol=1e-9)
 
 

@@ -38,7 +38,7 @@ def test_annuity_of_endless_life_is_the_rate(rate):
 
 
 @given(dollars, st.floats(0, 1), years)
-def test_annuity_is_depreciation_and_normal_return(capital_usd, rate, years):
+def test_invariant_6_annuity_is_depreciation_and_normal_return(capital_usd, rate, years):
     parts = capital.depreciation(capital_usd, years) + capital.normal_return(
         capital_usd, rate, years
     )
@@ -46,8 +46,9 @@ def test_annuity_is_depreciation_and_normal_return(capital_usd, rate, years):
 
 
 @given(dollars, years)
-def test_normal_return_vanishes_with_the_rate(capital_usd, years):
-    assert capital.normal_return(capital_usd, 0, years) == 0
+def test_invariant_6_normal_return_vanishes_with_the_rate(capital_usd, years):
+    rounding = 1e-15 * capital_usd
+    assert capital.normal_return(capital_usd, 0, years) == pytest.approx(0, abs=rounding)
     assert capital.normal_return(capital_usd, 1e-9, years) < 1e-8 * capital_usd
 
 

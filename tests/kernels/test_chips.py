@@ -1,100 +1,16 @@
-"""Chips: published costs and prices, yield models against their definitions."""
+"""Chips: yield models against their definitions, identities and limits of cost and supply."""
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import integrate, stats
+from scipy import integrate, optimize, stats
 
-from stackbook import facts
 from stackbook.kernels import chips
-from stackbook.kernels.uncertainty import lognormal
 
 areas = st.floats(1.0, 2000.0)
 densities = st.floats(0.0, 2.0)
 shares = st.floats(0.0, 1.0)
-
-
-def drawn(low, high, seed=1):
-    """Draws whose 90% interval is (low, high)."""
-    return lognormal(low, high, np.random.default_rng(seed).standard_normal(400_000))
-
-
-def bill(*parts):
-    """Cost of a list of parts, as published bills give it: losses are a part of their own."""
-    silicon, hbm, packaging, test, *aux = parts
-    return chips.unit_cost(silicon, 1, hbm, packaging, 1, test, sum(aux))
-
-
-def tpu_price(quantile):
-    prices = chips.price(drawn(4600, 5500, seed=1), drawn(0.50, 0.65, seed=2))
-    return np.quantile(prices, quantile)
-
-
-def price_deflation():
-    """The ratio of expected prices, which is not the price at the ratio of mean margins."""
-    now, before = (np.mean(chips.price(1.0, drawn(*r))) for r in [(0.50, 0.65), (0.55, 0.70)])
-    return now / before
-
-
-CASES = {
-    ("A01", "manufacturing_cost"): lambda: bill(300, 1350, 750, 920),
-    ("A02", "gross_margin"): lambda: chips.margin(28_000, 3320),
-    ("A03", "manufacturing_cost"): lambda: bill(900, 2900, 1100, 0, 1000, 500),
-    ("A04", "cost_increase"): lambda: (
-        bill(900, 2900 * 1.2, 1100, 0, 1000, 500) - bill(900, 2900, 1100, 0, 1000, 500)
-    ),
-    ("A05", "price_median"): lambda: tpu_price(0.50),
-    ("A05", "price_p05"): lambda: tpu_price(0.05),
-    ("A05", "price_p95"): lambda: tpu_price(0.95),
-    ("A06", "price_ratio"): price_deflation,
-    ("A07", "factor_at_discount_05"): lambda: chips.discount_advantage(0.5, 0.05),
-    ("A07", "factor_at_discount_10"): lambda: chips.discount_advantage(0.5, 0.10),
-    ("A08", "yield_poisson"): lambda: chips.poisson_yield(814, 0.1),
-    ("A08", "yield_murphy"): lambda: chips.murphy_yield(814, 0.1),
-    ("A08", "yield_negative_binomial"): lambda: chips.negative_binomial_yield(814, 0.1, 3),
-    ("A09", "gross_dies"): lambda: chips.gross_dies(300, 0, 814),
-    ("A10", "share_of_capex_saved"): lambda: 0.39 * (1 - chips.price(1 - 0.74, 0.50)),
-}
-
-
-@pytest.mark.parametrize("key", CASES, ids="-".join)
-def test_case(key, published):
-    assert published[key] == CASES[key]()
-
-
-def test_every_published_chip_result_is_checked(published):
-    assert set(CASES) == {key for key in published if key[0].startswith("A")}
-
-
-def central(symbol):
-    return facts.parameter(symbol).central
-
-
-def test_case_A01_logic_bottom_up():  # noqa: N802
-    """From wafer price, die area, defect density and harvest, within 10% of the published die."""
-    accelerators = facts.table("accelerators").collect()
-    die_mm2 = accelerators.row(by_predicate=pl.col("name") == "H100 SXM", named=True)["die_mm2"]
-    sold, made = 132, 144  # streaming multiprocessors
-    cost = chips.die_cost(
-        central("W_N5"),
-        chips.gross_dies(central("d_w"), central("e_w"), die_mm2),
-        chips.harvested_yield(die_mm2, central("D0_N5"), central("rho_red"), made, made - sold),
-    )
-    assert cost == pytest.approx(central("c_logic_H100"), rel=0.10)
-
-
-def test_case_A03_interval(published):  # noqa: N802
-    """The 90% interval of the sum lies within the published range, give or take 10%."""
-    names = ["c_logic_B200", "c_hbm_B200", "c_pkg_B200", "c_loss_B200", "c_oth_B200"]
-    ranges = [facts.parameter(name) for name in names]
-    logic, hbm, packaging, loss, other = (
-        drawn(r.low, r.high, seed=i) for i, r in enumerate(ranges)
-    )
-    low, high = np.quantile(bill(logic, hbm, packaging, 0.0, loss, other), [0.05, 0.95])
-    row = published["A03", "manufacturing_cost"].row
-    assert 0.9 * row["low"] <= low < high <= 1.1 * row["high"]
 
 
 @pytest.mark.parametrize("die_mm2", [25, 100, 400])
@@ -141,7 +57,7 @@ def test_murphy_and_seeds_mix_poisson_over_density(die_mm2, density):
 
 
 @given(areas, densities)
-def test_yield_models_are_ordered(die_mm2, density):
+def test_invariant_11_yield_models_are_ordered(die_mm2, density):
     poisson, murphy, seeds = (
         model(die_mm2, density)
         for model in (chips.poisson_yield, chips.murphy_yield, chips.seeds_yield)
@@ -159,7 +75,7 @@ def test_negative_binomial_limits(die_mm2, density):
 
 
 @given(areas, st.sampled_from([0.0, 1e-12]))
-def test_all_yields_become_one_without_defects(die_mm2, density):
+def test_invariant_11_all_yields_become_one_without_defects(die_mm2, density):
     for value in (
         chips.poisson_yield(die_mm2, density),
         chips.murphy_yield(die_mm2, density),
@@ -171,7 +87,9 @@ def test_all_yields_become_one_without_defects(die_mm2, density):
 
 
 @given(areas, densities, shares, st.integers(1, 200), st.data())
-def test_harvested_yield_is_a_binomial_sum(die_mm2, density, redundant, blocks, data):
+def test_invariant_11_harvested_yield_is_a_binomial_sum_above_the_perfect_one(
+    die_mm2, density, redundant, blocks, data
+):
     spares = data.draw(st.integers(0, blocks))
     x = die_mm2 / 100 * density
     block_fails = -np.expm1(-redundant * x / blocks)
@@ -220,6 +138,46 @@ def test_old_chip_loses_an_order_of_magnitude():
     assert chips.old_chip_value(30_000, 0.14, 0) == 30_000
 
 
+capacities = st.lists(st.floats(1.0, 1e6), min_size=3, max_size=3)
+
+
+@given(capacities, st.lists(st.floats(0.01, 100), min_size=3, max_size=3))
+def test_supply_is_a_linear_program(capacity, per_chip):
+    """Chips are the optimum of the program, the scarcity rent its dual price."""
+    price, cost = 30_000.0, 6_000.0
+    solved = optimize.linprog([cost - price], A_ub=np.c_[per_chip], b_ub=capacity, method="highs")
+    limits = chips.supply_limit(np.array(capacity), np.array(per_chip))
+    assert min(limits) == pytest.approx(solved.x[0], rel=1e-6)
+    scarce = np.argmin(limits)
+    if np.sort(limits)[1] > 1.001 * min(limits):  # one input alone is scarce
+        rent = chips.scarcity_rent(price, cost, per_chip[scarce])
+        assert rent == pytest.approx(-solved.ineqlin.marginals[scarce], rel=1e-6)
+
+
+def test_nothing_is_scarce_where_a_chip_earns_nothing():
+    assert chips.scarcity_rent(6_000, 6_000, 0.02) == 0
+    assert chips.scarcity_rent(5_000, 6_000, 0.02) == 0
+    assert chips.supply_limit(1000, 0) == np.inf
+
+
+@given(st.floats(0, 1e7), st.floats(0, 1), st.floats(0, 1e7), st.integers(1, 30))
+def test_installed_stock_is_what_was_shipped_and_not_retired(stock, retired, shipped, years):
+    """Against the sum of vintages, each thinned by its age."""
+    grown = stock
+    for _ in range(years):
+        grown = chips.installed(grown, retired, shipped)
+    kept = 1 - retired
+    vintages = stock * kept**years + shipped * sum(kept**age for age in range(years))
+    assert grown == pytest.approx(vintages, rel=1e-9, abs=1e-9)
+
+
+def test_memory_maker_is_indifferent_where_a_wafer_earns_the_same():
+    """Three wafers of ordinary memory make the GB of one wafer of stacked memory, less stacking."""
+    gb_of_a_wafer, ordinary, stacking = 3000, 4.0, 2.5
+    stacked = chips.memory_indifference(ordinary, 3, stacking)
+    assert gb_of_a_wafer / 3 * (stacked - stacking) == pytest.approx(gb_of_a_wafer * ordinary)
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("kernel", "args"),
@@ -244,6 +202,10 @@ def test_old_chip_loses_an_order_of_magnitude():
         (chips.margin, (0, 3320)),
         (chips.discount_advantage, (0.5, 1)),
         (chips.break_even_volume, (1e9, 0, 30_000, 0, 6000, 0, 0)),
+        (chips.supply_limit, (-1, 1)),
+        (chips.scarcity_rent, (30_000, 6000, 0)),
+        (chips.installed, (1e6, 1.1, 1e5)),
+        (chips.memory_indifference, (4.0, 0, 2.5)),
     ],
 )
 def test_nan_outside_the_domain(kernel, args):

@@ -28,16 +28,23 @@ DIMENSIONS = {
     "GW": {"power": 1},
     "kWh": {"power": 1},
     "J": {"power": 1},
+    "B": {"data": 1},
     "GB": {"data": 1},
     "gCO2": {"carbon": 1},
 }
 
 # A point inside every formula's domain; 0.5 for the names that are not here.
 POINT = {
+    "accelerators": 8,
     "blocks": 144,
+    "chips": 64,
     "clustering": 3,
+    "cube_side": 4,
+    "cubes": 64,
     "defects_per_cm2": 0.1,
     "die_mm2": 814,
+    "dimensions": 2,
+    "domain": 8,
     "edge_mm": 3,
     "gross_dies": 60,
     "high": 2,
@@ -46,12 +53,24 @@ POINT = {
     "it_years": 5,
     "lead_years": 1,
     "merchant_usd": 30000,
+    "mtbf": 100,
+    "needed": 60,
+    "oversubscription": 3,
+    "parts": 64,
+    "planes": 8,
+    "ports": 16384,
     "pue": 1.2,
+    "radix": 64,
+    "ranks": 64,
     "rate": 0.1,
+    "servers": 8,
+    "side": 4,
     "site_rate": 0.08,
     "site_usd": 34722,
     "site_years": 20,
+    "slice_cubes": 16,
     "spares": 12,
+    "usable_ports": 128,
     "wafer_mm": 300,
     "years": 5,
 }
@@ -108,7 +127,7 @@ def point(kernel):
 
 
 @every_kernel
-def test_docstring_says_what_with_units_and_source(kernel):
+def test_invariant_20_docstring_says_what_with_units_and_source(kernel):
     lines = inspect.getdoc(kernel).splitlines()
     assert len(lines) <= 12
     assert lines[0].endswith(".")
@@ -131,7 +150,7 @@ def test_a_name_has_one_unit_in_all_kernels():
 
 @every_formula
 @pytest.mark.parametrize("dimension", ["money", "length", "power", "data", "carbon"])
-def test_result_scales_as_its_unit_says(kernel, dimension):
+def test_invariant_20_result_scales_as_its_unit_says(kernel, dimension):
     """Counting in cents, inches or MWh changes the result by the factor of its unit only."""
     factor, units, args = 1.7, documented_units(kernel), point(kernel)
     scaled = [

@@ -4,9 +4,11 @@ import pickle
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from numba import njit
 
+from stackbook import kernels
 from stackbook.kernels import capital
 
 
@@ -50,6 +52,26 @@ def test_import_compiles_nothing(tmp_path):
     """Compiled, or read from the cache, when first used: a chapter pays for what it calls."""
     code = "from stackbook.kernels import datacenter as d; print(d.owner_cost.types)"
     assert run(tmp_path, code) == "[]"
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 8])
+def test_any_number_of_threads_gives_the_same_bits(number):
+    rates, years = np.linspace(0, 0.5, 1_000_003), np.linspace(1, 40, 1_000_003)
+    alone = capital.annuity(rates, years), capital.annuity(rates, 5.0)
+    out = np.empty_like(rates)
+    with kernels.threads(number):
+        np.testing.assert_array_equal(capital.annuity(rates, years), alone[0])
+        np.testing.assert_array_equal(capital.annuity(rates, 5.0), alone[1])
+        assert capital.annuity(rates, years, out=out) is out
+    np.testing.assert_array_equal(out, alone[0])
+
+
+def test_threads_end_with_their_block_and_are_at_least_one():
+    with pytest.raises(ZeroDivisionError), kernels.threads(2):
+        1 / 0  # noqa: B018
+    assert kernels.jit._threads == 1
+    with pytest.raises(ValueError, match=r"threads\(0\): give 1 or more"), kernels.threads(0):
+        pass
 
 
 LOWER = "RATE = {rate}\n"

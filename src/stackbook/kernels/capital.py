@@ -29,11 +29,10 @@ def annuity(rate: float, years: float) -> float:
     returns: [1/yr]
     source: Short et al. 1995 (NREL/TP-462-5173), uniform capital recovery factor
     """
-    if not (rate > -1 and years > 0):
-        return nan
-    if rate == 0:
-        return 1 / years
-    return -rate / expm1(-years * log1p(rate))
+    # No branch, and no second division: a rate too small to matter has the limit at 0.
+    some = rate if rate != 0 else 1e-200
+    factor = -some / expm1(-years * log1p(some))
+    return factor if rate > -1 and years > 0 else nan
 
 
 @formula

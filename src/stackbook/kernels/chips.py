@@ -242,3 +242,54 @@ def old_chip_value(price_usd: float, oom_per_year: float, years: float) -> float
     source: Cottier et al. 2024, hardware acquisition cost
     """
     return price_usd * exp(-oom_per_year * years * log(10))
+
+
+@formula
+def supply_limit(capacity: float, per_chip: float) -> float:
+    """Chips that the supply of one input allows; the least over all inputs can be built.
+
+    capacity: input available in a year, e.g. wafers, interposers, GB of memory [1/yr]
+    per_chip: input in one chip, above 0, infinite supply where it is none [1]
+    returns: [1/yr]
+    source: Leontief production, Q = min(K / a)
+    """
+    return capacity / per_chip if capacity >= 0 and per_chip >= 0 else nan
+
+
+@formula
+def scarcity_rent(price_usd: float, cost_usd: float, per_chip: float) -> float:
+    """What one more unit of the input that limits supply would earn: its shadow price.
+
+    price_usd: price of a chip that finds a buyer [USD]
+    cost_usd: cost of a chip with that input at its current price [USD]
+    per_chip: input in one chip, above 0 [1]
+    returns: [USD], 0 where the chip earns nothing
+    source: linear programming dual of Leontief production
+    """
+    return max(price_usd - cost_usd, 0.0) / per_chip if per_chip > 0 else nan
+
+
+@formula
+def installed(stock: float, retired: float, shipped: float) -> float:
+    """Chips in use at the end of a year.
+
+    stock: chips in use at its beginning [1]
+    retired: share of them that leaves in the year [1], 0 to 1
+    shipped: chips added in the year [1]
+    returns: [1]
+    source: perpetual inventory
+    """
+    return (1 - retired) * stock + shipped if 0 <= retired <= 1 else nan
+
+
+@formula
+def memory_indifference(usd_per_gb: float, trade_ratio: float, extra_usd_per_gb: float) -> float:
+    """Price of stacked memory at which its maker would as soon make ordinary memory.
+
+    usd_per_gb: price of the ordinary memory [USD/GB]
+    trade_ratio: wafer area of a GB of stacked memory over one of ordinary memory [1], above 0
+    extra_usd_per_gb: cost of stacking and testing beyond the wafer [USD/GB]
+    returns: [USD/GB]
+    source: opportunity cost
+    """
+    return usd_per_gb * trade_ratio + extra_usd_per_gb if trade_ratio > 0 else nan

@@ -129,12 +129,35 @@ def owner_cost(
     returns: [USD/h]
     source: sum of capital_cost (servers, site), operation_cost and energy_cost
     """
-    return (
-        capital_cost(it_usd, it_rate, it_years, availability)
-        + capital_cost(site_usd, site_rate, site_years, availability)
-        + operation_cost(it_usd, om_share, availability)
-        + energy_cost(kw, load, pue, usd_per_kwh)
-    )
+    usd_per_year = it_usd * (annuity(it_rate, it_years) + om_share)
+    usd_per_year += site_usd * annuity(site_rate, site_years)
+    return usd_per_year / available_hours(availability) + energy_cost(kw, load, pue, usd_per_kwh)
+
+
+@formula
+def energy_used(kw: float, load: float, pue: float, hours: float) -> float:
+    """Electricity that a facility takes over a time for an accelerator, or for a fleet.
+
+    kw: rated power [kW], 0 or more
+    load: mean draw over rated power [1], 0 to 1
+    pue: facility over IT energy [1], 1 or more; 1 where kw is already utility power
+    hours: time [h], 0 or more
+    returns: [kWh]
+    source: identity, power x time
+    """
+    return facility_kw(kw, load, pue) * hours if hours >= 0 else nan
+
+
+@formula
+def colocation_cost(usd_per_kw_month: float, kw: float) -> float:
+    """Rent of the site in an accelerator-hour, where the owner of the servers leases it.
+
+    usd_per_kw_month: a month's rent for each kilowatt leased [USD/kW], without electricity
+    kw: power leased for each accelerator, IT power in most leases [kW], 0 or more
+    returns: [USD/h]
+    source: identity
+    """
+    return usd_per_kw_month * 12 * kw / HOURS_PER_YEAR if kw >= 0 else nan
 
 
 @formula
@@ -195,6 +218,19 @@ def embodied_carbon(
         return nan
     g_per_cm2 = g_per_kwh * fab_kwh_per_cm2 + gas_g_per_cm2 + material_g_per_cm2
     return die_mm2 / 100 * g_per_cm2 / die_yield
+
+
+@formula
+def embodied_memory_carbon(gb: float, g_per_gb: float, die_yield: float) -> float:
+    """Carbon emitted in making good memory.
+
+    gb: capacity [GB], 0 or more
+    g_per_gb: carbon of a gigabyte of dies at a yield of one [gCO2/GB]
+    die_yield: share of good dies [1], above 0 up to 1
+    returns: [gCO2]
+    source: Gupta et al. 2022 (ACT), embodied carbon of DRAM
+    """
+    return gb * g_per_gb / die_yield if gb >= 0 and 0 < die_yield <= 1 else nan
 
 
 @formula
@@ -298,3 +334,16 @@ def gw_year_revenue(usd_per_hour: float, utilization: float, kw: float) -> float
     if not (0 <= utilization <= 1 and kw > 0):
         return nan
     return usd_per_hour * utilization * HOURS_PER_YEAR / kw * KW_PER_GW
+
+
+@formula
+def per_gw_year(usd: float, years: float, gw: float) -> float:
+    """Money of a period over the power in use: how revenue or cost of a gigawatt compare.
+
+    usd: revenue or cost of the period [USD]
+    years: length of the period [yr], above 0
+    gw: power in use [GW], above 0
+    returns: [USD/(GW yr)]
+    source: identity
+    """
+    return usd / (years * gw) if years > 0 and gw > 0 else nan

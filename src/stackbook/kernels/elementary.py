@@ -8,7 +8,7 @@ from math import inf, log, nan
 
 import numpy as np
 
-from stackbook.kernels.jit import formula
+from stackbook.kernels.jit import fma, formula
 
 PER_LN2 = 1 / log(2)
 LN2_HIGH = 0.6931471803691238  # first 32 bits of ln(2): a product with an exponent is exact
@@ -69,11 +69,11 @@ def log1p(x: float) -> float:
     s = f / (2 + f)
     z = s * s
     z2 = z * z
-    q0 = 0.666666666666667 + 0.39999999999898445 * z
-    q2 = 0.28571428626398654 + 0.22222211072894535 * z
-    q4 = 0.18182893216800716 + 0.1533159698024087 * z + 0.14617872803129472 * z2
-    q = q0 + (q2 + q4 * z2) * z2
-    y: float = k * LN2_HIGH + (f - (s * (f - z * q) - k * LN2_LOW))
+    q0 = fma(0.39999999999898445, z, 0.666666666666667)
+    q2 = fma(0.22222211072894535, z, 0.28571428626398654)
+    q4 = fma(0.14617872803129472, z2, fma(0.1533159698024087, z, 0.18182893216800716))
+    q = fma(fma(q4, z2, q2), z2, q0)
+    y: float = k * LN2_HIGH + (f - fma(s, fma(-z, q, f), -k * LN2_LOW))
     y = y if x < inf else x
     y = y if x > -1 else nan
     return -inf if x == -1 else y
@@ -82,20 +82,20 @@ def log1p(x: float) -> float:
 @formula
 def _expm1_rest(x: float, k: float) -> float:
     """expm1(x - k ln(2)), where k is x / ln(2), rounded."""
-    high, low = x - k * LN2_HIGH, k * LN2_LOW
+    high, low = fma(-k, LN2_HIGH, x), k * LN2_LOW
     r = high - low
     lost = (high - r) - low
     # q is the minimax polynomial of (exp(r) - 1 - r) / r^2 for r of -ln(2)/2 to ln(2)/2
     # (Remez exchange, error 1.4e-18); in pairs, as a processor waits less than in Horner's order.
     r2 = r * r
     r4 = r2 * r2
-    q0 = 0.5 + 0.1666666666666667 * r
-    q2 = 0.041666666666666685 + 0.008333333333326134 * r
-    q4 = 0.0013888888888874398 + 0.0001984126987482399 * r
-    q6 = 2.480158734733946e-05 + 2.7557255396471e-06 * r
-    q8 = 2.7557252912472866e-07 + 2.510521838664829e-08 * r + 2.0921589370829142e-09 * r2
-    q = (q0 + q2 * r2) + ((q4 + q6 * r2) + q8 * r4) * r4
-    return r + (r2 * q + lost)
+    q0 = fma(0.1666666666666667, r, 0.5)
+    q2 = fma(0.008333333333326134, r, 0.041666666666666685)
+    q4 = fma(0.0001984126987482399, r, 0.0013888888888874398)
+    q6 = fma(2.7557255396471e-06, r, 2.480158734733946e-05)
+    q8 = fma(2.0921589370829142e-09, r2, fma(2.510521838664829e-08, r, 2.7557252912472866e-07))
+    q = fma(fma(q8, r4, fma(q6, r2, q4)), r4, fma(q2, r2, q0))
+    return r + fma(r2, q, lost)
 
 
 @formula

@@ -5,6 +5,8 @@ from math import nan
 from stackbook.kernels.elementary import exp, log1p
 from stackbook.kernels.jit import formula
 
+Z95 = 1.6448536269514722  # standard score of the 95th percentile
+
 
 @formula
 def lognormal(low: float, high: float, z: float) -> float:
@@ -14,9 +16,26 @@ def lognormal(low: float, high: float, z: float) -> float:
     high: 95th percentile [USD]
     z: standard normal score [1], e.g. of draws
     returns: [USD], NaN unless 0 < low <= high
-    source: definition of the lognormal distribution; 1.6449 is its 95% standard score
+    source: definition of the lognormal distribution
     """
     if not 0 < low <= high:
         return nan
     spread = log1p(high / low - 1)
-    return low * exp(spread * (0.5 + z / (2 * 1.6448536269514722)))
+    return low * exp(spread * (0.5 + z / (2 * Z95)))
+
+
+@formula
+def two_piece_lognormal(low: float, central: float, high: float, z: float) -> float:
+    """A positive quantity at standard score z, with three percentiles given: 5th, 50th, 95th.
+
+    low: 5th percentile [USD], or any unit
+    central: median [USD]
+    high: 95th percentile [USD]
+    z: standard normal score [1]
+    returns: [USD], NaN unless 0 < low <= central <= high
+    source: Wallis 2014, two-piece normal distribution, here of the logarithm
+    """
+    if not 0 < low <= central <= high:
+        return nan
+    end = low if z < 0 else high
+    return central * exp(log1p(end / central - 1) * abs(z) / Z95)
