@@ -54,13 +54,16 @@ def book_of_two(root: Path) -> Book:
     )
     (folder / "one.md").write_text(
         CHAPTER.format(
-            title="One", extra="", code='finding("half", rate / 2, "1/yr")', finding="half"
+            title="One",
+            extra="",
+            code='finding("half", rate / 2, "1/yr", why="set here")',
+            finding="half",
         )
     )
     code = (
         "from stackbook.kernels import capital\n"
         'if life_yr == 13:\n    raise RuntimeError("thirteen")\n'
-        'finding("years", life_yr, "yr")'
+        'finding("years", life_yr, "yr", why="set here")'
     )
     (folder / "deep" / "two.md").write_text(
         CHAPTER.format(

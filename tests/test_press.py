@@ -66,7 +66,7 @@ def test_a_parameter_reaches_prose_table_and_findings(book: Book, store: Store) 
     assert "stackbook build --only one -p rate=0.5" in page
     assert "0.250" in text(store.html / "index.html"), "glued pages follow"
     _, findings = store.shown(book.chapters["one"]) or ("", [])
-    assert findings == [{"name": "half", "value": 0.25, "unit": "1/yr"}]
+    assert findings == [{"name": "half", "value": 0.25, "unit": "1/yr", "why": "set here"}]
     # The other chapter kept its page, though it knows the parameter, too.
     assert "rate = 0.5" not in text(store.html / "deep" / "two.html")
 

@@ -1,4 +1,4 @@
-"""The command line: `stackbook build`, `run`, `params`, `findings`, `data`, `serve`."""
+"""The command line: `stackbook build`, `run`, `params`, `findings`, `validate`, `data`, `serve`."""
 
 import errno
 import io
@@ -131,6 +131,38 @@ def findings(json_: Json = False) -> None:
         print(json.dumps(built, indent=1))
     else:
         _print_findings(built)
+
+
+@app.command()
+def validate(
+    section: Annotated[str, typer.Argument(metavar="[SECTION]", help="A, B, … or A05.")] = "",
+    json_: Json = False,
+) -> None:
+    """Compute every published result that the kernels must reproduce; fail if one is missed."""
+    from stackbook import validation
+
+    results = validation.results(section)
+    if json_:
+        print(json.dumps([result._asdict() for result in results], indent=1))
+    else:
+        _table(
+            ["case", "quantity", "kind", "unit", "published", "computed", "error", "tolerance", ""],
+            [
+                [
+                    *(one.case, one.quantity, one.kind, one.unit),
+                    *(f"{one.published:.6g}", f"{one.computed:.6g}", f"{one.error:+.2%}"),
+                    f"{one.tolerance:g} {one.tolerance_kind}",
+                    "FAILED" if one.failed else f"miss: {one.miss}" if one.miss else "met",
+                ]
+                for one in results
+            ],
+        )
+    failed = [f"{one.case} {one.quantity}" for one in results if one.failed]
+    if failed:
+        raise StackbookError(
+            f"{len(failed)} of {len(results)} published results are not as table published_cases "
+            f"says: {', '.join(failed)}; correct the kernel, or state the miss in the table"
+        )
 
 
 @app.command()
@@ -284,6 +316,7 @@ def _print_findings(findings: dict[str, list[dict[str, Any]]]) -> None:
     for chapter, records in findings.items():
         for record in records:
             spread = f"{record['low']:.6g} to {record['high']:.6g}" if "low" in record else ""
+            spread = spread or f"none: {record['why']}"
             rows.append([chapter, record["name"], f"{record['value']:.6g}", spread, record["unit"]])
     _table(["chapter", "finding", "value", "range", "unit"], rows)
 

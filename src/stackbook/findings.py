@@ -2,7 +2,11 @@
 
 import math
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 RECORD = "application/vnd.stackbook.finding+json"
 _GLUE = "application/papermill.record/"
@@ -10,27 +14,40 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def finding(
-    name: str, value: float, unit: str, *, low: float | None = None, high: float | None = None
+    name: str,
+    value: "float | NDArray[np.float64]",
+    unit: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    why: str = "",
 ) -> None:
     """State a number: prose prints it with ``{glue:text}`name:.2f` ``, the build lists it.
 
-    Parameters: `value` and its range `low` to `high` in `unit`. With a range, prose may also print
-    `name_low` and `name_high`. Raises ValueError for a name that is not snake_case, a number that
-    is not finite, or a range that leaves the value out.
+    Parameters: `value` in `unit` with its range, of which prose may print `name_low` and
+    `name_high`: an array of the central value and draws (see `inputs`) has the 5th to 95th
+    percentile of the draws; a float has `low` and `high`, or says in `why` that it has none
+    ("set on this page", "counted"). Raises ValueError for a name that is not snake_case, a number
+    that is not finite, a range that leaves the value out, or none and no reason.
     """
-    record: dict[str, Any] = {"name": _checked(name), "value": float(value), "unit": unit}
+    number, low, high = _range(value, low, high)
+    record: dict[str, Any] = {"name": _checked(name), "value": number, "unit": unit}
     if (low is None) != (high is None):
         raise ValueError(f"finding {name}: give low and high, or neither")
     if low is not None and high is not None:
         record |= {"low": float(low), "high": float(high)}
-        if not low <= value <= high:
+        if not low <= number <= high:
             raise ValueError(
-                f"finding {name}: {value:g} lies outside its range {low:g} to {high:g}"
+                f"finding {name}: {number:g} lies outside its range {low:g} to {high:g}"
             )
+    if ("low" in record) == bool(why):
+        raise ValueError(f"finding {name}: give a range, or say in `why` that it has none")
+    if why:
+        record["why"] = why
     for key in ("value", "low", "high"):
         if not math.isfinite(record.get(key, 0.0)):
             raise ValueError(f"finding {name}: {key} is {record[key]}; state it in words instead")
-    _glue(name, repr(record["value"]), record)
+    _glue(name, repr(number), record)
     for key in ("low", "high"):
         if key in record:
             _glue(f"{name}_{key}", repr(record[key]))
@@ -39,6 +56,21 @@ def finding(
 def phrase(name: str, text: str) -> None:
     """Words that depend on a result: prose prints them with ``{glue:text}`name` ``."""
     _glue(_checked(name), repr(text))
+
+
+def _range(
+    value: "float | NDArray[np.float64]", low: float | None, high: float | None
+) -> tuple[float, float | None, float | None]:
+    """Central value and range, which holds it; a float's range is the one given."""
+    if getattr(value, "ndim", 0) == 0:
+        return float(value), low, high
+    import numpy as np
+
+    if low is not None or high is not None:
+        raise ValueError("draws have their own range; leave out low and high")
+    central, draws = float(value[0]), value[1:]  # type: ignore[index]
+    low, high = (float(end) for end in np.quantile(draws, [0.05, 0.95]))
+    return central, min(low, central), max(high, central)
 
 
 def _checked(name: str) -> str:
