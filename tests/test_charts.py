@@ -17,7 +17,7 @@ import pytest
 
 from stackbook import charts, home
 from stackbook.charts.colours import LAYERS, OWNERS, SERIES, luminance
-from stackbook.charts.forms import _apart
+from stackbook.charts.forms import _apart, _ticks_to
 from stackbook.press.site import _tables
 
 WORDS = {"title": "It rises", "alt": "Line: rises from 1 to 4 USD.", "source": "Test, 2026."}
@@ -219,6 +219,26 @@ def test_a_legend_is_not_cut(width):
     assert all(part.replace("'", "&#39;") in picture or part in picture for part in parts)
     drawn = re.search(r'width="(\d+)"', picture)
     assert drawn and int(drawn[1]) <= width
+
+
+@pytest.mark.parametrize(
+    ("end", "ticks"),
+    [
+        (0.0, [0.0, 0.2]),
+        (0.6, [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6]),
+        (7.0, [0.0, 2.0, 4.0, 6.0, 8.0]),
+        (100.0, [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]),
+        (52_136.0, [0.0, 10_000.0, 20_000.0, 30_000.0, 40_000.0, 50_000.0, 60_000.0]),
+    ],
+)
+def test_stacked_bars_end_at_a_whole_tick(end, ticks):
+    assert _ticks_to(end) == ticks
+    table = pl.DataFrame({"row": ["r"], "part": ["memory"], "usd": [end]})
+    names = {"row": "row", "part": "part", "value": "usd", "x_title": "price (USD)"}
+    spec = charts.stacked(table, **names, scale=charts.layer_scale(["memory"])).to_dict()
+    axes = [layer["encoding"]["x"] for layer in spec["layer"]]
+    assert [axis["scale"]["domain"] for axis in axes] == [[0.0, ticks[-1]]] * 3
+    assert [axis["axis"]["values"] for axis in axes] == [ticks] * 3
 
 
 def test_data_leaves_out_what_only_helps_to_draw():

@@ -186,8 +186,9 @@ def stacked(
 ) -> alt.LayerChart:
     """A horizontal bar for each `row`, stacked of its `part`s in the order of `scale`.
 
-    Parts that are wide enough show their value, each bar shows its total. Raises ValueError for a
-    negative value (a `bridge` shows those) or a part that `scale` has no colour for.
+    Parts that are wide enough show their value, each bar shows its total; the axis ends at a whole
+    tick. Raises ValueError for a negative value (a `bridge` shows those) or a part that `scale` has
+    no colour for.
     """
     colours = dict(zip(scale.domain, scale.range, strict=True))
     if missing := set(table[part]) - set(colours):
@@ -211,7 +212,8 @@ def stacked(
     total = pl.col(value).sum()
     totals = table.group_by(row, maintain_order=True).agg(_total=total).rename({row: "_row"})
 
-    end = float(max(totals["_total"]))
+    ticks = _ticks_to(float(max(totals["_total"])))
+    end = ticks[-1]
     # No label is cut: as many columns as have room for the widest, beside the names of the rows.
     # `react` off: `width` is still that of the whole chart, and the legend keeps its height.
     widest, beside = (6 * max(map(len, texts)) + 24 for texts in (colours, names))
@@ -226,7 +228,7 @@ def stacked(
         .mark_bar(height={"band": 0.72})
         .encode(
             up,
-            _along("_low", x_title, across, format),
+            _along("_low", x_title, across, format, ticks),
             alt.X2("_high"),
             alt.Color(part, type="nominal", scale=scale, legend=legend),
             tooltip=[row, part, alt.Tooltip(value, format=format)],
@@ -240,7 +242,7 @@ def stacked(
         .mark_text(fontWeight="bold")
         .encode(
             up,
-            _along("_middle", x_title, across, format),
+            _along("_middle", x_title, across, format, ticks),
             alt.Text(value, type="quantitative", format=format),
             alt.Color("_text:N", scale=None),
             opacity=alt.condition(wide, alt.value(1), alt.value(0)),
@@ -251,7 +253,7 @@ def stacked(
         .mark_text(align="left", dx=6, fontWeight="bold")
         .encode(
             alt.Y("_row:N", scale=down, title=None, axis=_NAMES),
-            _along("_total", x_title, across, format),
+            _along("_total", x_title, across, format, ticks),
             alt.Text("_total:Q", format=format),
         )
     )
@@ -291,8 +293,11 @@ def _up(
     return alt.Y(field, type="quantitative", title=title, scale=scale, axis=axis)
 
 
-def _along(field: str, title: str, scale: alt.Scale, format: str) -> alt.X:
-    axis = alt.Axis(grid=True, domain=False, ticks=False, format=format)
+def _along(
+    field: str, title: str, scale: alt.Scale, format: str, ticks: list[float] | None = None
+) -> alt.X:
+    values = ticks or alt.Undefined
+    axis = alt.Axis(grid=True, domain=False, ticks=False, format=format, values=values)
     return alt.X(field, type="quantitative", title=title, scale=scale, axis=axis)
 
 
@@ -333,6 +338,13 @@ def _decades(domain: list[float]) -> list[float]:
     steps = (1.0, 2.0, 5.0) if high - low < 2.5 else (1.0,)
     ticks = [m * 10.0**k for k in range(math.floor(low), math.ceil(high)) for m in steps]
     return [float(f"{tick:.6g}") for tick in ticks if domain[0] <= tick <= domain[1]]
+
+
+def _ticks_to(end: float) -> list[float]:
+    """From zero to the first tick at or beyond `end`, in at most six steps of 2, 5 or 10."""
+    unit = 10.0 ** math.floor(math.log10(end)) if end > 0.0 else 1.0
+    step = next(s for s in (0.2 * unit, 0.5 * unit, unit, 2.0 * unit) if end <= 6.0 * s)
+    return [float(f"{step * k:.6g}") for k in range(max(1, math.ceil(end / step - 1e-9)) + 1)]
 
 
 def _apart(values: list[float], domain: list[float], log: bool, height: float) -> list[float]:
