@@ -69,7 +69,9 @@ def _range(
     if low is not None or high is not None:
         raise ValueError("draws have their own range; leave out low and high")
     central, draws = float(value[0]), value[1:]  # type: ignore[index]
-    low, high = (float(end) for end in np.quantile(draws, [0.05, 0.95]))
+    # Hazen's positions are those of the even steps that `inputs` draws at.
+    ends = np.quantile(draws, [0.05, 0.95], method="hazen")
+    low, high = (float(end) for end in ends)
     return central, min(low, central), max(high, central)
 
 

@@ -45,6 +45,7 @@ POINT = {
     "die_mm2": 814,
     "dimensions": 2,
     "domain": 8,
+    "domains": 9,
     "edge_mm": 3,
     "gross_dies": 60,
     "high": 2,

@@ -317,6 +317,29 @@ def test_bus_bandwidth_is_that_of_the_ring(message, ranks, bandwidth):
     assert fabric.bus_bandwidth(1 + message, ranks, seconds) == pytest.approx(bandwidth)
 
 
+@given(st.integers(1, 6), st.integers(0, 4))
+def test_domains_reached_is_an_expected_value(domains, choices):
+    """Over every way to choose."""
+    ways = product(range(domains), repeat=choices)
+    expected = np.mean([len(set(way)) for way in ways])
+    assert fabric.domains_reached(domains, choices) == pytest.approx(expected)
+
+
+def test_a_token_reaches_one_domain_or_one_for_each_expert():
+    assert fabric.domains_reached(1, 8) == 1
+    assert fabric.domains_reached(1e9, 8) == pytest.approx(8)
+
+
+@given(st.floats(0, 1e3), st.floats(0, 1e3), st.floats(0, 1))
+def test_a_step_lies_between_its_longer_part_and_the_sum(arithmetic, transfer, overlap):
+    step = fabric.step_time(arithmetic, transfer, overlap)
+    assert step == pytest.approx(fabric.step_time(transfer, arithmetic, overlap))
+    both = arithmetic + transfer
+    assert max(arithmetic, transfer) <= step * (1 + 1e-12) and step <= both
+    assert fabric.step_time(arithmetic, transfer, 0) == both
+    assert fabric.step_time(arithmetic, transfer, 1) == pytest.approx(max(arithmetic, transfer))
+
+
 @given(st.floats(0, 1e5), st.floats(0, 1e5), st.floats(0, 1e6))
 def test_network_cost_and_power_are_sums(switches, optics, price):
     args = (16, switches, price, optics, 700, 16, 1500)
@@ -364,6 +387,11 @@ def test_network_cost_and_power_are_sums(switches, optics, price):
         (fabric.nccl_latency, (8, 0, 1, 1, 1, 2)),
         (fabric.nccl_latency, (8, 16, 1, 1, 1, 2)),
         (fabric.bus_bandwidth, (1, 8, 0)),
+        (fabric.domains_reached, (0.5, 8)),
+        (fabric.domains_reached, (4, -1)),
+        (fabric.step_time, (-1, 1, 1)),
+        (fabric.step_time, (1, -1, 1)),
+        (fabric.step_time, (1, 1, 1.1)),
         (fabric.effective_bandwidth, (1, 1.1, 1)),
         (fabric.effective_bandwidth, (1, 1, 0.5)),
         (fabric.server_cost, (-1, 1, 1)),

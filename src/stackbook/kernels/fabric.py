@@ -4,7 +4,7 @@ from math import ceil, floor, nan
 
 import numpy as np
 
-from stackbook.kernels.elementary import FRACTION
+from stackbook.kernels.elementary import FRACTION, expm1, log1p
 from stackbook.kernels.jit import formula
 
 # Clos networks (fat trees): leaf switches split their ports between accelerators and the tiers
@@ -407,6 +407,37 @@ def bus_bandwidth(message: float, ranks: float, seconds: float) -> float:
     if not (message >= 0 and ranks >= 1 and seconds > 0):
         return nan
     return 2 * (ranks - 1) / ranks * message / seconds
+
+
+@formula
+def domains_reached(domains: float, choices: float) -> float:
+    """Domains that a token is sent to: those that hold one of its experts, each counted once.
+
+    domains: equally likely domains [1], 1 or more
+    choices: experts that the token takes, independently [1], 0 or more
+    returns: [1], expected, its own domain with them
+    source: classical occupancy, expected number of occupied cells
+    """
+    if not (domains >= 1 and choices >= 0):
+        return nan
+    if domains == 1:
+        return min(choices, 1.0)
+    return -domains * expm1(choices * log1p(-1 / domains))
+
+
+@formula
+def step_time(arithmetic: float, transfer: float, overlap: float) -> float:
+    """Time of a step that computes and communicates.
+
+    arithmetic: time to compute [s], 0 or more
+    transfer: time to communicate [s], 0 or more
+    overlap: share of the shorter of the two that hides behind the longer [1], 0 to 1
+    returns: [s], from the sum of the two down to the longer
+    source: identity
+    """
+    if not (arithmetic >= 0 and transfer >= 0 and 0 <= overlap <= 1):
+        return nan
+    return arithmetic + transfer - overlap * min(arithmetic, transfer)
 
 
 @formula
