@@ -35,6 +35,17 @@ def capex() -> pl.DataFrame:
     )
 
 
+RANGES = {"row": "chip", "value": "usd", "low": "low", "high": "high", "x_title": "cost (USD)"}
+
+
+def costs() -> pl.DataFrame:
+    """Two dots for the first chip, no range for the last."""
+    rows = [("TPU", "Google", 5.0, 4.0, 6.0), ("TPU", "Meta", 5.5, 5.0, 6.5)]
+    rows += [("Trainium", "Amazon", 3.0, 2.0, 8.0), ("none", "Oracle", 2.0, None, None)]
+    table = pl.DataFrame(rows, ["chip", "owner", "usd", "low", "high"], orient="row")
+    return table.with_columns(said=pl.format("{} USD", "usd"))
+
+
 def forms() -> dict[str, alt.TopLevelMixin]:
     lines = {"x": "date", "y": "usd", "series": "owner", "y_title": "capital expenditure (USD)"}
     owners = charts.owner_scale(["Google", "Amazon", "Meta", "Oracle"])
@@ -52,6 +63,8 @@ def forms() -> dict[str, alt.TopLevelMixin]:
         "small multiples": charts.small_multiples(capex(), **lines, scale=owners),
         "bridge": charts.bridge(STEPS, x_title="price (USD)", total="bill", scale=layers),
         "factors": charts.bridge(STEPS, x_title="cost (ratio)", total="bill", factors=True),
+        "ranges": charts.ranges(costs(), **RANGES, by="owner", scale=owners, text="said"),
+        "log ranges": charts.ranges(costs(), **RANGES, log=True),
         "stacked": charts.stacked(
             parts, row="profile", part="layer", value="usd", x_title="price (USD)", scale=layers
         ),
@@ -239,6 +252,20 @@ def test_stacked_bars_end_at_a_whole_tick(end, ticks):
     axes = [layer["encoding"]["x"] for layer in spec["layer"]]
     assert [axis["scale"]["domain"] for axis in axes] == [[0.0, ticks[-1]]] * 3
     assert [axis["axis"]["values"] for axis in axes] == [ticks] * 3
+
+
+def test_ranges_hold_every_dot_and_bar_and_draw_none_without_ends():
+    for form, low in (("ranges", 0.0), ("log ranges", 1.6)):
+        bar, dot, *words = forms()[form].to_dict()["layer"]
+        left, right = dot["encoding"]["x"]["scale"]["domain"]
+        assert left == pytest.approx(low) and right > 8.0
+        assert bar["transform"] == [{"filter": "isValid(datum['low'])"}]
+        assert len(words) == (form == "ranges")
+        assert dot["encoding"]["y"]["scale"]["domain"] == ["TPU", "Trainium", "none"]
+    pictures = {name: charts.still(forms()[name].to_dict()) for name in ("ranges", "log ranges")}
+    for svg in pictures.values():
+        assert svg.count('aria-roledescription="circle"') == 4
+        assert svg.count('aria-roledescription="rule mark"') == 3, "the last row has no bar"
 
 
 def test_data_leaves_out_what_only_helps_to_draw():

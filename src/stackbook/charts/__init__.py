@@ -6,7 +6,7 @@ words, so that it can be read in JupyterLab, on the site, without JavaScript and
 
 from .colours import GRID, INK, LAYERS, MUTED, OWNERS, SERIES, layer_scale, owner_scale
 from .figures import MIME, VEGALITE, enable, figure, fit, still
-from .forms import bridge, lines, small_multiples, stacked
+from .forms import bridge, lines, ranges, small_multiples, stacked
 
 __all__ = [
     "GRID",
@@ -23,6 +23,7 @@ __all__ = [
     "layer_scale",
     "lines",
     "owner_scale",
+    "ranges",
     "small_multiples",
     "stacked",
     "still",

@@ -264,6 +264,59 @@ def stacked(
     ).add_params(fitting)
 
 
+def ranges(
+    table: pl.DataFrame,
+    *,
+    row: str,
+    value: str,
+    low: str,
+    high: str,
+    x_title: str,
+    by: str | None = None,
+    scale: alt.Scale | None = None,
+    legend: bool = False,
+    text: str | None = None,
+    log: bool = False,
+    format: str = ",.3~g",
+) -> alt.LayerChart:
+    """A line for each `row`: dots at `value` on bars from `low` to `high`, in the table's order.
+
+    Where the ends are missing there is a dot alone. `scale` colours the dots of each `by`, which a
+    `legend` can name; `text` is a column of words to write behind a dot and its bar. The axis
+    includes zero or is logarithmic (`log`).
+    """
+    names = table[row].unique(maintain_order=True).to_list()
+    table = table.with_columns(_end=pl.max_horizontal(value, high))
+    shown = pl.concat(table[c].cast(pl.Float64) for c in (value, low, "_end")).alias(value)
+    domain = _domain(shown, log, room=0.22 if text else 0.06)
+    domain[0] *= 1.06 if domain[0] < 0 else 1.0
+    across = alt.Scale(type="log" if log else "linear", domain=domain, nice=False)
+    ticks = _decades(domain) if log else None
+    colour: Any = alt.value(UP)
+    if by:
+        words = alt.Legend(columns=1, offset=4, symbolOpacity=1, symbolType="circle")
+        colour = alt.Color(by, type="nominal", scale=scale, legend=words if legend else None)
+    lines = alt.Axis(grid=True, domain=False, ticks=False, labelColor=INK, labelLimit=190)
+    up = alt.Y(row, type="nominal", scale=alt.Scale(domain=names), title=None, axis=lines)
+    base = alt.Chart(table).encode(up, color=colour)
+    columns = [column for column in (by, value, low, high) if column]
+    hover = [alt.Tooltip(c, format=alt.Undefined if c == by else format) for c in columns]
+    bar = (
+        base.transform_filter(f"isValid(datum['{low}'])")
+        .mark_rule(strokeWidth=4, opacity=0.4)
+        .encode(_along(low, x_title, across, format, ticks), alt.X2(high))
+    )
+    dot = base.mark_circle(size=80, opacity=1).encode(
+        _along(value, x_title, across, format, ticks), tooltip=[row, *hover]
+    )
+    layers = [bar, dot]
+    if text:
+        said = alt.Chart(table).mark_text(align="left", dx=9, fontWeight="bold")
+        at = _along("_end", x_title, across, format, ticks)
+        layers.append(said.encode(up, at, alt.Text(text, type="nominal")))
+    return alt.LayerChart(layer=layers, height=26 * len(names))
+
+
 _NAMES = alt.Axis(grid=False, domain=False, ticks=False, labelColor=INK)
 
 
