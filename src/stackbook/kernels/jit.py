@@ -15,10 +15,12 @@ from typing import Any, overload
 
 import numpy as np
 from numba import float64
-from numba.core.caching import FunctionCache
+from numba.core.caching import Cache, make_library_cache
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 from numba.np.ufunc.dufunc import DUFunc
+from numba.np.ufunc.ufuncbuilder import _compile_element_wise_function
+from numba.np.ufunc.wrappers import build_ufunc_wrapper
 
 _threads = 1
 _CHUNK = 100_000  # elements of an array that are worth a thread
@@ -50,17 +52,25 @@ def formula(function: Callable[..., float]) -> "Formula":
     return Formula(function)
 
 
+LoopCache = make_library_cache("loop")
+
+
 class Formula(DUFunc):
     """A ufunc of float64 arguments, compiled (or read from the cache) when first used."""
 
+    _add_loop: Any
     _dispatcher: Any
     _frozen: bool
+    _keepalive: list[Any]
+    _lower_me: Any
 
     def __init__(self, function: Callable[..., float]) -> None:
         super().__init__(function, cache=True, targetoptions={"nopython": True})
         self._dispatcher._compile_core = functools.partial(inlined, self._dispatcher._compile_core)
         self._arguments = tuple(inspect.signature(function).parameters)
-        follow_imports(self._dispatcher.cache, function)
+        self._loops = LoopCache(function)
+        for cache in (self._dispatcher.cache, self._loops):
+            follow_imports(cache, function)
 
     @overload
     def __call__(self, *args: float, **kwargs: float) -> float: ...
@@ -107,8 +117,30 @@ class Formula(DUFunc):
             return
         with global_compiler_lock:
             if not self._frozen:  # by another thread, while this one waited
-                self.add(float64(*[float64] * len(self._arguments)))
+                self._add_cached_loop(float64(*[float64] * len(self._arguments)))
                 self.disable_compile()
+
+    def _add_cached_loop(self, signature: Any) -> None:
+        """As DUFunc.add, which caches the function, but compiles the loop over it each time."""
+        compiled, *_ = _compile_element_wise_function(
+            self._dispatcher, self.targetoptions, signature
+        )
+        name = f"__ufunc__.{compiled.fndesc.llvm_func_name}"
+        context = compiled.target_context
+        library = self._loops.load_overload(signature, context)
+        if library is None:
+            function = compiled.fndesc.llvm_func_name
+            loop = build_ufunc_wrapper(
+                compiled.library, context, function, signature, False, compiled
+            )
+            library = loop.library
+            library.enable_object_caching()
+            library.finalize()
+            self._loops.save_overload(signature, library)
+        pointer = library.get_pointer_to_function(name)
+        self._add_loop(int(pointer), [np.dtype(np.float64).num] * (len(self._arguments) + 1))
+        self._keepalive.append((pointer, library, compiled.environment))
+        self._lower_me.libs.append(compiled.library)
 
 
 def _fma(_typing: Any, x: Any, y: Any, z: Any) -> Any:
@@ -125,7 +157,7 @@ def inlined(compile_core: Callable[..., Any], signature: Any, flags: Any, locals
     return compile_core(signature, flags, locals)
 
 
-def follow_imports(cache: FunctionCache, function: Callable[..., Any]) -> None:
+def follow_imports(cache: Cache, function: Callable[..., Any]) -> None:
     """Make a function's cache stale when a kernel module changes that its module imports.
 
     numba alone looks only at the function's own file, and the code of others is compiled in.
