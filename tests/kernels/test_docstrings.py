@@ -64,6 +64,7 @@ POINT = {
     "radix": 64,
     "ranks": 64,
     "rate": 0.1,
+    "server_overhead": 1.64,
     "servers": 8,
     "side": 4,
     "site_rate": 0.08,

@@ -340,6 +340,22 @@ def test_a_step_lies_between_its_longer_part_and_the_sum(arithmetic, transfer, o
     assert fabric.step_time(arithmetic, transfer, 1) == pytest.approx(max(arithmetic, transfer))
 
 
+@given(st.floats(0.1, 10), st.floats(1e-6, 1), st.floats(1e-6, 1))
+def test_domain_is_worth_the_difference_in_cost_of_equal_work(usd_per_hour, small, large):
+    steps = 3600 / small  # in an hour of the small domain
+    usd = [usd_per_hour / 3600 * seconds * steps for seconds in (small, large)]
+    worth = fabric.domain_worth(usd_per_hour, small, large)
+    assert worth == pytest.approx(usd[0] - usd[1], abs=1e-9)
+
+
+@given(st.floats(1e3, 1e5), st.floats(1, 2), st.floats(0, 0.5))
+def test_cluster_by_mark_ups_gives_back_the_share_of_its_network(price, overhead, share):
+    cluster = fabric.cluster_cost(price, overhead, share)
+    servers = price * overhead
+    found = fabric.network_share(cluster - servers, price, servers - price)
+    assert found == pytest.approx(share, abs=1e-9)
+
+
 @given(st.floats(0, 1e5), st.floats(0, 1e5), st.floats(0, 1e6))
 def test_network_cost_and_power_are_sums(switches, optics, price):
     args = (16, switches, price, optics, 700, 16, 1500)
@@ -395,6 +411,11 @@ def test_network_cost_and_power_are_sums(switches, optics, price):
         (fabric.effective_bandwidth, (1, 1.1, 1)),
         (fabric.effective_bandwidth, (1, 1, 0.5)),
         (fabric.server_cost, (-1, 1, 1)),
+        (fabric.cluster_cost, (1, 0.9, 0.1)),
+        (fabric.cluster_cost, (1, 1.6, 1)),
+        (fabric.domain_worth, (-1, 1, 1)),
+        (fabric.domain_worth, (1, 0, 1)),
+        (fabric.domain_worth, (1, 1, 0)),
         (fabric.network_cost, (0, 1, 1, 1, 1, 1, 1)),
         (fabric.network_power, (0, 1, 1, 1, 1, 1, 1)),
         (fabric.network_share, (0, 0, 0)),

@@ -58,11 +58,15 @@ def test_import_compiles_nothing(tmp_path):
 def test_any_number_of_threads_gives_the_same_bits(number):
     rates, years = np.linspace(0, 0.5, 1_000_003), np.linspace(1, 40, 1_000_003)
     alone = capital.annuity(rates, years), capital.annuity(rates, 5.0)
-    out = np.empty_like(rates)
+    out, square = np.empty_like(rates), rates[:1_000_000].reshape(1000, 1000)
     with kernels.threads(number):
         np.testing.assert_array_equal(capital.annuity(rates, years), alone[0])
         np.testing.assert_array_equal(capital.annuity(rates, 5.0), alone[1])
         assert capital.annuity(rates, years, out=out) is out
+        assert capital.annuity(rates, years, out) is out
+        assert capital.annuity(square, 5.0).shape == square.shape
+        with pytest.raises(ValueError, match="shape"):
+            capital.annuity(rates, years[1:])
     np.testing.assert_array_equal(out, alone[0])
 
 

@@ -303,7 +303,7 @@ def ranges(
     hover = [alt.Tooltip(c, format=alt.Undefined if c == by else format) for c in columns]
     bar = (
         base.transform_filter(f"isValid(datum['{low}'])")
-        .mark_rule(strokeWidth=4, opacity=0.4)
+        .mark_rule(strokeWidth=4, opacity=0.55)
         .encode(_along(low, x_title, across, format, ticks), alt.X2(high))
     )
     dot = base.mark_circle(size=80, opacity=1).encode(

@@ -96,13 +96,13 @@ def harvested_yield(
     die_mm2: die area [mm2]
     defects_per_cm2: density of fatal defects [1/cm2]
     redundant: share of the area that the blocks cover [1], 0 to 1
-    blocks: number of equal blocks [1], a whole number
+    blocks: number of equal blocks [1], a whole number up to a million
     spares: blocks that may fail [1], a whole number up to blocks
     returns: [1]
     source: Koren and Koren 1998, M-of-N redundancy
     """
     x = defects_per_die(die_mm2, defects_per_cm2)
-    if not (0 <= redundant <= 1 and 0 <= spares <= blocks < inf and blocks >= 1):
+    if not (0 <= redundant <= 1 and 0 <= spares <= blocks <= 1e6 and blocks >= 1):
         return nan
     if blocks % 1 != 0 or spares % 1 != 0:
         return nan

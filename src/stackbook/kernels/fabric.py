@@ -441,6 +441,20 @@ def step_time(arithmetic: float, transfer: float, overlap: float) -> float:
 
 
 @formula
+def domain_worth(usd_per_hour: float, small_seconds: float, large_seconds: float) -> float:
+    """What a larger scale-up domain saves on the work that an hour does in a small one.
+
+    usd_per_hour: cost of an accelerator-hour, the same in both [USD/h], 0 or more
+    small_seconds, large_seconds: time of a step in a small, in a large domain [s], above 0
+    returns: [USD/h], below 0 where the step takes longer in the large one
+    source: identity, difference in cost per step x steps in an hour of the small domain
+    """
+    if not (usd_per_hour >= 0 and small_seconds > 0 and large_seconds > 0):
+        return nan
+    return usd_per_hour * (1 - large_seconds / small_seconds)
+
+
+@formula
 def effective_bandwidth(bandwidth: float, efficiency: float, oversubscription: float) -> float:
     """Bandwidth that is left of the wire speed where all ports send through the upper tiers.
 
@@ -466,6 +480,23 @@ def server_cost(accelerators: float, accelerator_usd: float, other_usd: float) -
     source: identity
     """
     return accelerators * accelerator_usd + other_usd if accelerators >= 0 else nan
+
+
+@formula
+def cluster_cost(
+    accelerator_usd: float, server_overhead: float, interconnect_share: float
+) -> float:
+    """Hardware of a cluster for an accelerator, by published mark-ups on its price.
+
+    accelerator_usd: price of an accelerator [USD]
+    server_overhead: price of a server over that of its accelerators [1], 1 or more
+    interconnect_share: share of the network between servers in the whole [1], 0 up to below 1
+    returns: [USD]
+    source: Cottier et al. 2024, hardware acquisition cost
+    """
+    if not (server_overhead >= 1 and 0 <= interconnect_share < 1):
+        return nan
+    return accelerator_usd * server_overhead / (1 - interconnect_share)
 
 
 @formula

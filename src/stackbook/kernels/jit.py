@@ -24,6 +24,7 @@ from numba.np.ufunc.wrappers import build_ufunc_wrapper
 
 _threads = 1
 _CHUNK = 100_000  # elements of an array that are worth a thread
+_NUMBERS = float | int | np.ndarray
 
 
 @contextmanager
@@ -80,18 +81,17 @@ class Formula(DUFunc):
         self._compile()
         named = tuple(kwargs.pop(a) for a in self._arguments[len(args) :] if a in kwargs)
         values = (*args, *named)
+        plain = not kwargs and len(values) == len(self._arguments)
         with np.errstate(all="ignore"):
-            if _threads > 1 and all(isinstance(v, float | int | np.ndarray) for v in values):
+            if _threads > 1 and plain and all(isinstance(v, _NUMBERS) for v in values):
                 shape = np.broadcast_shapes(*map(np.shape, values))
                 if len(shape) == 1 and shape[0] >= 2 * _CHUNK:
-                    return self._on_threads(values, shape[0], **kwargs)
+                    return self._on_threads(values, shape[0])
             return super().__call__(*values, **kwargs)
 
-    def _on_threads(
-        self, values: tuple[Any, ...], size: int, out: Any = None, **kwargs: Any
-    ) -> Any:
+    def _on_threads(self, values: tuple[Any, ...], size: int) -> Any:
         """Slices of a one-dimensional result, a thread each: a ufunc's loop holds no lock."""
-        result = np.empty(size) if out is None else out
+        result = np.empty(size)
         number = min(_threads, size // _CHUNK)
         ends = [size * i // number for i in range(number + 1)]
         call = super().__call__
@@ -99,7 +99,7 @@ class Formula(DUFunc):
         def fill(start: int, end: int) -> None:
             part = (v[start:end] if np.size(v) > 1 else v for v in values)
             with np.errstate(all="ignore"):  # a thread has its own
-                call(*part, out=result[start:end], **kwargs)
+                call(*part, out=result[start:end])
 
         with ThreadPoolExecutor(number) as pool:
             list(pool.map(fill, ends[:-1], ends[1:]))

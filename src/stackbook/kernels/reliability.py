@@ -52,12 +52,12 @@ def k_of_n_availability(needed: float, parts: float, availability: float) -> flo
     """Share of time in which enough of many parts work; the others are spares.
 
     needed: parts that must work [1], a whole number up to parts
-    parts: parts and spares [1], a whole number
+    parts: parts and spares [1], a whole number up to a million
     availability: share of time in working order [1], above 0 up to 1
     returns: [1]
     source: Rausand and Hoyland 2004, k-out-of-n structure, binomial tail
     """
-    if not (0 <= needed <= parts < 1e9 and needed % 1 == 0 and parts % 1 == 0):
+    if not (0 <= needed <= parts <= 1e6 and needed % 1 == 0 and parts % 1 == 0):
         return nan
     if not 0 < availability <= 1:
         return nan
@@ -80,13 +80,13 @@ def k_of_n_availability(needed: float, parts: float, availability: float) -> flo
 def slice_goodput(cubes: float, slice_cubes: float, availability: float) -> float:
     """Expected share of a pod in slices that work, where optical switches join any cubes.
 
-    cubes: cubes in the pod [1], a whole number
+    cubes: cubes in the pod [1], a whole number up to 10,000
     slice_cubes: cubes of a slice [1], a whole number up to cubes
     availability: of a cube, the series_availability of its hosts [1], above 0 up to 1
     returns: [1]; with fixed wiring, the series_availability of the cubes of one slice
     source: Jouppi et al. 2023 (TPU v4), Figure 4
     """
-    if not (1 <= slice_cubes <= cubes < 1e9 and slice_cubes % 1 == 0):
+    if not (1 <= slice_cubes <= cubes <= 1e4 and slice_cubes % 1 == 0):
         return nan
     slices = 0.0
     for n in range(1, int(cubes // slice_cubes) + 1):
