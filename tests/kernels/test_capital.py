@@ -45,6 +45,11 @@ def test_invariant_6_annuity_is_depreciation_and_normal_return(capital_usd, rate
     assert parts == pytest.approx(capital_usd * capital.annuity(rate, years))
 
 
+def test_endless_life_without_interest_costs_nothing_a_year():
+    assert capital.annuity(0, np.inf) == 0
+    assert capital.present_value(1, 0, np.inf) == np.inf
+
+
 @given(dollars, years)
 def test_invariant_6_normal_return_vanishes_with_the_rate(capital_usd, years):
     rounding = 1e-15 * capital_usd

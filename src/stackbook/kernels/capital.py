@@ -29,9 +29,9 @@ def annuity(rate: float, years: float) -> float:
     returns: [1/yr]
     source: Short et al. 1995 (NREL/TP-462-5173), uniform capital recovery factor
     """
-    # No branch, and no second division: a rate too small to matter has the limit at 0.
-    some = rate if rate != 0 else 1e-200
-    factor = -some / expm1(-years * log1p(some))
+    # No branch, so that LLVM makes SIMD of it: both are computed, one is selected.
+    factor = -rate / expm1(-years * log1p(rate))
+    factor = factor if rate != 0 else 1 / years
     return factor if rate > -1 and years > 0 else nan
 
 
