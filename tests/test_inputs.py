@@ -33,7 +33,20 @@ def test_every_parameter_has_the_percentiles_of_its_row() -> None:
 def test_a_readers_value_moves_the_range_in_proportion() -> None:
     doubled = inputs.uncertain("W_N5", 2 * facts.parameter("W_N5").central)
     assert doubled == pytest.approx(2 * inputs.uncertain("W_N5"))
-    assert inputs.uncertain("rho_red", most=0.8).max() == 0.8
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 0.75, 0.99, 1.0])
+def test_every_draw_of_a_share_is_a_share(value: float) -> None:
+    draws = inputs.uncertain("rho_red", value)
+    assert draws[0] == value
+    assert draws.min() >= 0
+    assert draws.max() <= 1
+    assert np.median(draws[1:]) == pytest.approx(value, abs=1e-6)
+
+
+def test_a_share_above_1_is_refused() -> None:
+    with pytest.raises(ValueError, match="rho_red: 1.2 is no share; give 0 to 1"):
+        inputs.uncertain("rho_red", 1.2)
 
 
 def test_a_name_has_the_same_draws_everywhere_and_two_are_independent() -> None:
@@ -77,6 +90,8 @@ def test_a_range_is_widened_to_hold_the_central_value(stated: dict[str, dict[str
         (np.array([1.0, 2.0]), {"low": 0.5, "high": 2.0}, "draws have their own range"),
         (np.inf, {"why": "counted"}, "value is inf; state it in words instead"),
         (np.array([1.0, np.nan]), {}, "outside its range|is nan"),
+        (np.array([1.0]), {}, r"finding one: give a central value and draws, not shape \(1,\)"),
+        (1.0, {"why": " "}, "give a range, or say in `why`"),
     ],
 )
 def test_a_finding_without_a_range_or_a_reason_is_refused(

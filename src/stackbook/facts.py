@@ -200,14 +200,26 @@ def parameter(symbol: str) -> Uncertain:
     return Uncertain(**rows.select(Uncertain._fields).row(0, named=True))
 
 
+def central(symbol: str) -> float:
+    """Central value of the model input `symbol`, where its range does not matter."""
+    return parameter(symbol).central
+
+
 def cite(*keys: str) -> str:
-    """Publisher, title and date of the sources `keys`, for the line under a chart."""
+    """Publisher, title and date of the sources `keys`, for the line under a chart.
+
+    A key may also be a symbol of table `parameters`, whose source is meant.
+    """
     sources = {row["key"]: row for row in table("sources").collect().iter_rows(named=True)}
-    for key in keys:
+    symbols = dict(table("parameters").select("symbol", "source").collect().iter_rows())
+    named = [symbols.get(key, key) for key in keys]
+    for key in named:
         if key not in sources:
-            raise FactsError(f"no source {key!r}; `stackbook data show sources` lists them")
+            raise FactsError(
+                f"no source or parameter {key!r}; `stackbook data show sources` lists them"
+            )
     return "; ".join(
         f"{row['publisher']}, {row['title']}"
         + (f" ({row['published'][:4]})" if row["published"] else "")
-        for row in map(sources.__getitem__, dict.fromkeys(keys))
+        for row in map(sources.__getitem__, dict.fromkeys(named))
     )

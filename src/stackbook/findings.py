@@ -30,8 +30,8 @@ def finding(
     ("set on this page", "counted"). Raises ValueError for a name that is not snake_case, a number
     that is not finite, a range that leaves the value out, or none and no reason.
     """
-    number, low, high = _range(value, low, high)
-    record: dict[str, Any] = {"name": _checked(name), "value": number, "unit": unit}
+    number, low, high = _range(_checked(name), value, low, high)
+    record: dict[str, Any] = {"name": name, "value": number, "unit": unit}
     if (low is None) != (high is None):
         raise ValueError(f"finding {name}: give low and high, or neither")
     if low is not None and high is not None:
@@ -40,7 +40,7 @@ def finding(
             raise ValueError(
                 f"finding {name}: {number:g} lies outside its range {low:g} to {high:g}"
             )
-    if ("low" in record) == bool(why):
+    if ("low" in record) == bool(why.strip()):
         raise ValueError(f"finding {name}: give a range, or say in `why` that it has none")
     if why:
         record["why"] = why
@@ -58,21 +58,33 @@ def phrase(name: str, text: str) -> None:
     _glue(_checked(name), repr(text))
 
 
-def _range(
-    value: "float | NDArray[np.float64]", low: float | None, high: float | None
-) -> tuple[float, float | None, float | None]:
-    """Central value and range, which holds it; a float's range is the one given."""
-    if getattr(value, "ndim", 0) == 0:
-        return float(value), low, high
+def interval(values: "NDArray[np.float64]") -> tuple[float, float]:
+    """Low and high of a central value and its draws (see `inputs`): what `finding` states.
+
+    The 5th to 95th percentile of the draws `values[1:]`, widened to hold `values[0]`. Raises
+    ValueError without a draw.
+    """
     import numpy as np
 
-    if low is not None or high is not None:
-        raise ValueError("draws have their own range; leave out low and high")
-    central, draws = float(value[0]), value[1:]  # type: ignore[index]
+    if np.ndim(values) != 1 or len(values) < 2:
+        raise ValueError(f"give a central value and draws, not shape {np.shape(values)}")
     # Hazen's positions are those of the even steps that `inputs` draws at.
-    ends = np.quantile(draws, [0.05, 0.95], method="hazen")
-    low, high = (float(end) for end in ends)
-    return central, min(low, central), max(high, central)
+    ends = np.quantile(values[1:], [0.05, 0.95], method="hazen")
+    return float(min(ends[0], values[0])), float(max(ends[1], values[0]))
+
+
+def _range(
+    name: str, value: "float | NDArray[np.float64]", low: float | None, high: float | None
+) -> tuple[float, float | None, float | None]:
+    """Central value and range; a float's range is the one given."""
+    if getattr(value, "ndim", 0) == 0:
+        return float(value), low, high
+    if low is not None or high is not None:
+        raise ValueError(f"finding {name}: draws have their own range; leave out low and high")
+    try:
+        return float(value[0]), *interval(value)  # type: ignore[index, arg-type]
+    except (IndexError, ValueError) as error:
+        raise ValueError(f"finding {name}: {error}") from None
 
 
 def _checked(name: str) -> str:

@@ -18,15 +18,24 @@ from stackbook.kernels import uncertainty
 DRAWS = 4000
 
 
-def uncertain(symbol: str, value: float | None = None, *, most: float = inf) -> NDArray[np.float64]:
+def uncertain(symbol: str, value: float | None = None) -> NDArray[np.float64]:
     """The model input `symbol` of table `parameters` with draws of it.
 
-    A reader's own `value` moves the row's range in proportion; no draw exceeds `most`.
+    A reader's own `value` moves the row's range in proportion; a share's odds, so that every
+    draw stays a share. Raises ValueError for a share above 1.
     """
     row = facts.parameter(symbol)
-    scale = 1.0 if value is None else value / row.central
     low, high = (row.central if end is None else end for end in (row.low, row.high))
-    return np.minimum(scale * spread(symbol, low, row.central, high), most)
+    value = row.central if value is None else value
+    if row.unit not in ("1", "1/yr") or high >= 1:
+        return value / row.central * spread(symbol, low, row.central, high)
+    if not 0 <= value <= 1:
+        raise ValueError(f"{symbol}: {value:g} is no share; give 0 to 1")
+    odds = _odds(value) if value < 1 else inf
+    draws = odds / _odds(row.central) * spread(symbol, *map(_odds, (low, row.central, high)))
+    share = 1 - 1 / (1 + draws)
+    share[0] = value
+    return np.asarray(share)
 
 
 def spread(name: str, low: float, central: float, high: float) -> NDArray[np.float64]:
@@ -37,6 +46,10 @@ def spread(name: str, low: float, central: float, high: float) -> NDArray[np.flo
     order = np.random.default_rng(crc32(name.encode())).permutation(_scores())
     scores = np.concatenate(([0.0], order))
     return np.asarray(uncertainty.two_piece_lognormal(low, central, high, scores))
+
+
+def _odds(share: float) -> float:
+    return share / (1 - share)
 
 
 @cache
