@@ -41,11 +41,11 @@ def test_every_draw_of_a_share_is_a_share(value: float) -> None:
     assert draws[0] == value
     assert draws.min() >= 0
     assert draws.max() <= 1
-    assert np.median(draws[1:]) == pytest.approx(value, abs=1e-6)
+    assert np.median(draws[1:]) == pytest.approx(value, abs=1e-4)
 
 
 def test_a_share_above_1_is_refused() -> None:
-    with pytest.raises(ValueError, match="rho_red: 1.2 is no share; give 0 to 1"):
+    with pytest.raises(ValueError, match=r"rho_red: 1\.2 is no share; give 0 to 1"):
         inputs.uncertain("rho_red", 1.2)
 
 
