@@ -5,6 +5,7 @@ import io
 import json
 import signal
 import sys
+from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -143,14 +144,15 @@ def validate(
 
     results = validation.results(section)
     if json_:
-        print(json.dumps([result._asdict() for result in results], indent=1))
+        print(json.dumps([_plain(one._asdict()) for one in results], indent=1, allow_nan=False))
     else:
         _table(
             ["case", "quantity", "kind", "unit", "published", "computed", "error", "tolerance", ""],
             [
                 [
                     *(one.case, one.quantity, one.kind, one.unit),
-                    *(f"{one.published:.6g}", f"{one.computed:.6g}", f"{one.error:+.2%}"),
+                    *(f"{one.published:.6g}", f"{one.computed:.6g}"),
+                    f"{one.error:+.2%}" if one.published else "",
                     f"{one.tolerance:g} {one.tolerance_kind}",
                     "FAILED" if one.failed else f"miss: {one.miss}" if one.miss else "met",
                 ]
@@ -161,7 +163,7 @@ def validate(
     if failed:
         raise StackbookError(
             f"{len(failed)} of {len(results)} published results are not as table published_cases "
-            f"says: {', '.join(failed)}; correct the kernel, or state the miss in the table"
+            f"says: {', '.join(failed)}; correct the kernel, or the table's columns miss and ours"
         )
 
 
@@ -309,6 +311,14 @@ class _Progress:
             self._tasks[chapter] = self._bars.add_task(chapter, total=None, state=state)
         done = None if state == "executing" else 1
         self._bars.update(self._tasks[chapter], state=state, total=done, completed=done)
+
+
+def _plain(record: dict[str, Any]) -> dict[str, Any]:
+    """With null for numbers that JSON does not know."""
+    return {
+        name: None if isinstance(value, float) and not isfinite(value) else value
+        for name, value in record.items()
+    }
 
 
 def _print_findings(findings: dict[str, list[dict[str, Any]]]) -> None:

@@ -1,4 +1,4 @@
-"""Kernels over a million rows, or ten, against plain NumPy and a polars expression.
+"""Kernels over many rows against plain NumPy, a polars expression or scipy.
 
 Run with `pytest tests/bench --benchmark-only`; a group is one kernel, ratios are its result.
 NumPy and kernels run on one thread unless they say two, polars on all that it finds.
@@ -7,9 +7,10 @@ NumPy and kernels run on one thread unless they say two, polars on all that it f
 import numpy as np
 import polars as pl
 import pytest
+from scipy import stats
 
 from stackbook import kernels
-from stackbook.kernels import capital, chips, datacenter, fabric
+from stackbook.kernels import capital, chips, datacenter, fabric, reliability
 
 MILLION = 1_000_000
 
@@ -40,6 +41,16 @@ def numpy_all_reduce(message, ranks, latency, bandwidth, reduction):
     ring = 2 * (ranks - 1) * latency + share * (2 / bandwidth + reduction)
     tree = 2 * np.ceil(np.log2(ranks)) * latency + message * (2 / bandwidth + reduction)
     return np.minimum(ring, tree)
+
+
+def scipy_harvested(die_mm2, defects_per_cm2, redundant, blocks, spares):
+    x = die_mm2 / 100 * defects_per_cm2
+    fails = -np.expm1(-redundant * x / blocks)
+    return np.exp((redundant - 1) * x) * stats.binom.cdf(spares, blocks, fails)
+
+
+def scipy_k_of_n(needed, parts, availability):
+    return stats.binom.sf(needed - 1, parts, availability)
 
 
 def polars_murphy(die_mm2, defects_per_cm2):
@@ -110,6 +121,25 @@ def measure(benchmark, plain, way, rows):
     with kernels.threads(2 if "2 threads" in way else 1):
         result = benchmark.pedantic(run, rounds=7, warmup_rounds=1)
     np.testing.assert_allclose(result, with_numpy(*arrays), rtol=1e-9)
+
+
+@pytest.mark.parametrize("way", ["kernel", "scipy"])
+@pytest.mark.parametrize(
+    ("kernel", "with_scipy", "ranges"),
+    [
+        (chips.harvested_yield, scipy_harvested, [DIE, DENSITY, 0.75, 144, 12]),
+        (chips.harvested_yield, scipy_harvested, [46_225, DENSITY, 0.75, 970_000, 70_000]),
+        (reliability.k_of_n_availability, scipy_k_of_n, [60, 64, (0.8, 0.999)]),
+        (reliability.k_of_n_availability, scipy_k_of_n, [900, 1000, (0.8, 0.999)]),
+    ],
+)
+def test_a_hundred_thousand_binomial_tails(benchmark, kernel, with_scipy, ranges, way):
+    benchmark.group = f"{kernel.__name__}, {ranges}"
+    drawn = iter(columns([r for r in ranges if isinstance(r, tuple)], 100_000))
+    args = [next(drawn) if isinstance(r, tuple) else r for r in ranges]
+    run = {"kernel": lambda: kernel(*args), "scipy": lambda: with_scipy(*args)}[way]
+    result = benchmark.pedantic(run, rounds=5, warmup_rounds=1)
+    np.testing.assert_allclose(result, with_scipy(*args), rtol=1e-9)
 
 
 def test_one_number(benchmark):

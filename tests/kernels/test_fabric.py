@@ -1,4 +1,4 @@
-"""Networks: published counts, costs and times; graphs and rings built step by step as oracles."""
+"""Networks: graphs counted and rings run step by step as oracles, identities and limits."""
 
 import heapq
 from collections import Counter
@@ -18,17 +18,12 @@ reductions = st.floats(0, 1e-9)
 rank_counts = st.integers(1, 5000)
 
 
-@pytest.mark.parametrize(
-    ("gpus", "tiers", "switches", "transceivers_per_gpu"),
-    [(16_384, 2, 768, 4), (65_536, 3, 5120, 6)],
-)
-def test_switches_of_eight_rails(gpus, tiers, switches, transceivers_per_gpu):
-    """Cluster sheet of the Tech-Talk CTO 2024: 8 independent rails of 64-port switches."""
-    network = (gpus, 64, 8, 1)
+@pytest.mark.parametrize(("ports", "tiers"), [(64, 1), (2048, 2), (65_536, 3)])
+def test_a_full_clos_has_two_transceivers_a_tier_for_each_port(ports, tiers):
+    network = (8 * ports, 64, 8, 1)
     assert fabric.clos_tiers(*network) == tiers
-    assert fabric.clos_switches(*network) == switches
-    transceivers = fabric.transceivers(fabric.clos_links(*network), gpus)
-    assert transceivers / gpus == transceivers_per_gpu
+    assert fabric.transceivers(fabric.clos_links(*network), 8 * ports) == 2 * tiers * 8 * ports
+    assert fabric.clos_switches(*network) == (2 * tiers - 1) * 8 * ports / 64
 
 
 def test_rail_only_pays_where_it_takes_a_tier_less():
@@ -98,7 +93,7 @@ def test_clos_is_counted_on_a_graph(radix, over, data):
     assert set(ends) <= reached
 
 
-@given(st.integers(1, 65_536), st.integers(1, 16))
+@given(st.integers(16, 65_536), st.integers(1, 16))
 def test_planes_are_networks_of_their_own(ports, planes):
     for count in (fabric.clos_switches, fabric.clos_links):
         one = count(-(-ports // planes), 64, 1, 1)
@@ -134,15 +129,6 @@ def test_torus_is_counted_on_a_graph(shape):
     assert fabric.torus_bisection(len(chips), shape[longest]) == cut
 
 
-def test_tpu_v4_pod():
-    """Jouppi et al. 2023: 64 cubes of 4x4x4, 96 fibers each, 48 switches of 136 ports, 8 spare;
-    Google Cloud: bisection 24 TB/s, here from links of 50 GB/s at wire speed."""
-    assert fabric.cube_fibers(1, 4) == 96
-    assert fabric.cube_fibers(64, 4) == 6144 == 48 * 128
-    assert fabric.optical_circuit_switches(64, 4, 136 - 8) == 48
-    assert 50e9 * fabric.torus_bisection(4096, 16) == pytest.approx(24e12, rel=0.07)
-
-
 @given(st.integers(1, 300), st.integers(1, 5), st.integers(2, 600))
 def test_a_circuit_switch_holds_whole_face_positions(cubes, side, ports):
     """Any cube reaches any other only if both ends of a position meet in one switch."""
@@ -159,10 +145,12 @@ def test_a_circuit_switch_holds_whole_face_positions(cubes, side, ports):
         assert count * ports >= fabric.cube_fibers(cubes, side)
 
 
-def test_dragonfly_of_256k():
-    """Kim et al. 2008: routers of radix 64 join more than 256 K nodes."""
-    assert fabric.dragonfly_ports(64) == 262_656 > 256 * 1024
-    assert fabric.dragonfly_ports(64) > 64**3 / 4
+def test_dragonfly_joins_more_than_three_tiers():
+    """With switches of the same radix, if they have ports enough."""
+    for radix in (32, 64, 128):
+        clos = radix**3 / 4
+        assert fabric.clos_tiers(clos, radix, 1, 1) == 3
+        assert fabric.dragonfly_ports(radix) > clos
 
 
 @pytest.mark.parametrize("radix", [3, 7, 8, 11, 16])
@@ -294,21 +282,23 @@ def test_hierarchy_of_equal_networks_moves_as_much(
         assert value == pytest.approx(one_level)
 
 
-def test_nccl_latency_of_one_server():
-    """Erdil 2025: 15.2 us on 8 ranks; every doubling of servers adds 2 x 5 us."""
-    microseconds = [
-        fabric.nccl_latency(8 * n, n, 6.8e-6, 0.6e-6, 5e-6, 2) * 1e6 for n in (1, 2, 4, 64)
-    ]
-    assert microseconds == pytest.approx([15.2, 25.2, 35.2, 75.2])
+@given(st.integers(1, 72), st.integers(1, 256), latencies, latencies, latencies)
+def test_nccl_latency_grows_with_ranks_and_doublings(domain, servers, base, rank, doubling):
+    def latency(domain, servers):
+        return fabric.nccl_latency(domain * servers, servers, base, rank, doubling, 2)
+
+    here = latency(domain, servers)
+    assert latency(domain + 1, servers) - here == pytest.approx(2 * rank, abs=1e-12)
+    assert latency(domain, 2 * servers) - here == pytest.approx(2 * doubling, abs=1e-12)
+    assert latency(1, 1) == pytest.approx(base)
 
 
-def test_bus_bandwidth_with_sums_in_the_switch():
-    """NCCL developers on 8 H100 (nccl-tests issue 212): rings reach 370 GB/s, NVLink SHARP
-    reports 480: above what the wire carries, below what a switch that adds at wire speed would."""
-    seconds = fabric.in_network_all_reduce(1e10, 8, 0, 370e9)
-    assert 370e9 < 480e9 < fabric.bus_bandwidth(1e10, 8, seconds)
-    gain = fabric.ring_all_reduce(1, 8, 0, 1, 0) / fabric.in_network_all_reduce(1, 8, 0, 1)
-    assert gain == pytest.approx(2 * 7 / 9)
+@given(st.integers(2, 5000), bandwidths)
+def test_a_switch_that_adds_saves_up_to_half_of_the_ring(ranks, bandwidth):
+    """Each rank sends its part once, and not on behalf of others as well."""
+    ring = fabric.ring_all_reduce(1, ranks, 0, bandwidth, 0)
+    gain = ring / fabric.in_network_all_reduce(1, ranks, 0, bandwidth)
+    assert gain == pytest.approx(2 * (ranks - 1) / (ranks + 1))
 
 
 @given(messages, st.integers(2, 5000), bandwidths)
@@ -345,7 +335,7 @@ def test_domain_is_worth_the_difference_in_cost_of_equal_work(usd_per_hour, smal
     steps = 3600 / small  # in an hour of the small domain
     usd = [usd_per_hour / 3600 * seconds * steps for seconds in (small, large)]
     worth = fabric.domain_worth(usd_per_hour, small, large)
-    assert worth == pytest.approx(usd[0] - usd[1], abs=1e-9)
+    assert worth == pytest.approx(usd[0] - usd[1], abs=1e-12 * max(usd))
 
 
 @given(st.floats(1e3, 1e5), st.floats(1, 2), st.floats(0, 0.5))
@@ -421,6 +411,5 @@ def test_network_cost_and_power_are_sums(switches, optics, price):
         (fabric.network_share, (0, 0, 0)),
     ],
 )
-def test_nan_outside_the_domain(kernel, args):
-    assert np.isnan(kernel(*args))
-    assert np.isnan(kernel(*(np.full(9, arg, float) for arg in args))).all()
+def test_nan_outside_the_domain(kernel, args, assert_nan):
+    assert_nan(kernel, args)

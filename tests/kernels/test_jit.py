@@ -1,8 +1,10 @@
 """How kernels are compiled: arguments by name, a cache that is used and never stale."""
 
 import pickle
+import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -70,12 +72,36 @@ def test_any_number_of_threads_gives_the_same_bits(number):
     np.testing.assert_array_equal(out, alone[0])
 
 
-def test_threads_end_with_their_block_and_are_at_least_one():
+def test_threads_end_with_their_block():
     with pytest.raises(ZeroDivisionError), kernels.threads(2):
+        with kernels.threads(np.int64(3)):
+            assert kernels.jit._threads.get() == 3
+        assert kernels.jit._threads.get() == 2
         1 / 0  # noqa: B018
-    assert kernels.jit._threads == 1
-    with pytest.raises(ValueError, match=r"threads\(0\): give 1 or more"), kernels.threads(0):
+    assert kernels.jit._threads.get() == 1
+
+
+def test_threads_are_those_of_the_thread_that_asked():
+    with kernels.threads(2), ThreadPoolExecutor(1) as pool:
+        assert pool.submit(kernels.jit._threads.get).result() == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(0, ValueError), (-2, ValueError), (2.0, TypeError), ("2", TypeError)]
+)
+def test_a_number_of_threads_is_whole_and_at_least_one(number, error):
+    message = re.escape(f"threads({number!r}): give a whole number, 1 or more")
+    with pytest.raises(error, match=message), kernels.threads(number):
         pass
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_masked_arrays_keep_their_mask(number):
+    rates = np.ma.masked_less(np.linspace(0, 0.5, 300_000), 0.1)
+    with kernels.threads(number):
+        factors = capital.annuity(rates, 5.0)
+    np.testing.assert_array_equal(factors.mask, rates.mask)
+    np.testing.assert_array_equal(factors.compressed(), capital.annuity(rates.compressed(), 5.0))
 
 
 LOWER = "RATE = {rate}\n"
@@ -101,3 +127,17 @@ def test_cache_is_used_until_an_imported_module_changes(tmp_path):
     assert {f: f.stat().st_mtime_ns for f in compiled} == compiled
     (tmp_path / "lower.py").write_text(LOWER.format(rate=0.2))
     assert run(tmp_path, call) == "20.0"
+
+
+def test_a_cached_loop_over_another_compilation_is_made_anew(tmp_path):
+    """Two processes that compile at once can leave the function of one and the loop of the other:
+    numba numbers functions in the order in which a process compiles them."""
+    (tmp_path / "upper.py").write_text(UPPER)
+    (tmp_path / "lower.py").write_text(LOWER.format(rate=0.1))
+    call = "import upper; print(upper.interest(100.0))"
+    assert run(tmp_path, call) == "10.0"
+    for file in (tmp_path / "__pycache__").glob("upper.*.nb?"):
+        file.unlink()
+    earlier = "from numba import njit; njit(lambda: 0)(); "
+    assert run(tmp_path, earlier + call) == "10.0"
+    assert run(tmp_path, call) == "10.0"

@@ -33,6 +33,13 @@ def test_two_equal_pieces_are_a_lognormal():
     assert two_piece_lognormal(2.0, 6.0, 18.0, z) == pytest.approx(lognormal(2.0, 18.0, z))
 
 
+@pytest.mark.parametrize("width", [3.0, 1e6, 1e15, 1e40, 1e150])
+def test_a_wide_piece_keeps_its_digits_on_either_side(width):
+    """At the score of a bound the draw is the bound, however far it lies from the median."""
+    bounds = two_piece_lognormal(1 / width, 1.0, width, norm.ppf([0.05, 0.95]))
+    assert bounds == pytest.approx([1 / width, width], rel=1e-12, abs=0)
+
+
 def test_a_median_outside_its_range_is_nan():
     assert np.isnan(two_piece_lognormal(2.0, 1.0, 18.0, 0.5))
     assert np.isnan(two_piece_lognormal(2.0, 19.0, 18.0, 0.5))

@@ -2,6 +2,7 @@
 
 from math import inf, log, nan, pi, sqrt
 
+from stackbook.kernels.binomial import binomial_tail
 from stackbook.kernels.elementary import exp, expm1, log1p
 from stackbook.kernels.jit import formula
 
@@ -101,18 +102,11 @@ def harvested_yield(
     returns: [1]
     source: Koren and Koren 1998, M-of-N redundancy
     """
+    if not (0 <= redundant <= 1 and blocks >= 1):
+        return nan
     x = defects_per_die(die_mm2, defects_per_cm2)
-    if not (0 <= redundant <= 1 and 0 <= spares <= blocks <= 1e6 and blocks >= 1):
-        return nan
-    if blocks % 1 != 0 or spares % 1 != 0:
-        return nan
-    odds = expm1(redundant * x / blocks)  # that a block fails
-    ways = 1.0
-    total = 1.0
-    for failed in range(int(spares)):
-        ways *= odds * (blocks - failed) / (failed + 1)
-        total += ways
-    return min(exp(-x) * total, 1.0)
+    on_blocks = redundant * x
+    return binomial_tail(blocks, spares, expm1(on_blocks / blocks), on_blocks, x - on_blocks)
 
 
 @formula

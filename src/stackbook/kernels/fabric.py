@@ -17,12 +17,12 @@ def clos_tiers(ports: float, radix: float, planes: float, oversubscription: floa
 
     ports: end ports in all planes [1], at least one
     radix: ports of a switch [1], even
-    planes: independent networks [1]: 1 for a fat tree, also if rail-optimised; rails if rail-only
+    planes: independent networks [1], up to ports; 1 if a fat tree or rail-optimised, else rails
     oversubscription: ports over uplinks of a leaf switch [1], 1 (non-blocking) to radix - 1
     returns: [1], 1 to 3; NaN where three tiers are not enough, at radix^3 / 4 ports a plane
     source: Al-Fares et al. 2008, three-tier fat tree; Wang et al. 2023, rail-only
     """
-    if not (1 <= ports < 1e9 and radix >= 2 and radix % 2 == 0 and planes >= 1 and planes % 1 == 0):
+    if not (radix >= 2 and radix % 2 == 0 and planes % 1 == 0 and 1 <= planes <= ports < 1e9):
         return nan
     if not 1 <= oversubscription <= radix - 1:
         return nan
@@ -41,9 +41,9 @@ def clos_switches(ports: float, radix: float, planes: float, oversubscription: f
 
     ports: end ports in all planes [1], at least one
     radix: ports of a switch [1], even
-    planes: independent networks [1]: 1 for a fat tree, also if rail-optimised; rails if rail-only
+    planes: independent networks [1], up to ports; 1 if a fat tree or rail-optimised, else rails
     oversubscription: ports over uplinks of a leaf switch [1], 1 (non-blocking) to radix - 1
-    returns: [1]; non-blocking, 1, 3 or 5 x ports / radix where one, two or three tiers are full
+    returns: [1]; non-blocking, 3 or 5 x ports / radix in two or three tiers where counts divide
     source: Al-Fares et al. 2008, three-tier fat tree; Wang et al. 2023, rail-only
     """
     tiers = clos_tiers(ports, radix, planes, oversubscription)
@@ -63,9 +63,9 @@ def clos_links(ports: float, radix: float, planes: float, oversubscription: floa
 
     ports: end ports in all planes [1], at least one
     radix: ports of a switch [1], even
-    planes: independent networks [1]: 1 for a fat tree, also if rail-optimised; rails if rail-only
+    planes: independent networks [1], up to ports; 1 if a fat tree or rail-optimised, else rails
     oversubscription: ports over uplinks of a leaf switch [1], 1 (non-blocking) to radix - 1
-    returns: [1], beside the links of end ports; non-blocking, 0, 1 or 2 x ports where full
+    returns: [1], beside those of end ports; non-blocking, (tiers - 1) x ports if counts divide
     source: Al-Fares et al. 2008, three-tier fat tree; Wang et al. 2023, rail-only
     """
     tiers = clos_tiers(ports, radix, planes, oversubscription)
@@ -90,7 +90,7 @@ def transceivers(links: float, ports: float) -> float:
 
     links: optical links between switches [1], 0 or more
     ports: end ports that are optical [1], 0 where accelerators are wired in copper
-    returns: [1]; 2 x tiers for each port of a full Clos network
+    returns: [1]; 2 x tiers for each port of a non-blocking Clos network where counts divide
     source: identity
     """
     return 2 * (links + ports) if links >= 0 and ports >= 0 else nan
@@ -103,12 +103,12 @@ def transceivers(links: float, ports: float) -> float:
 def torus_links(chips: float, dimensions: float) -> float:
     """Links of a torus, each of which carries traffic both ways.
 
-    chips: chips in it [1], three or more in each dimension
+    chips: chips in it [1], a whole number, three or more in each dimension
     dimensions: 2 for a square, 3 for a cube [1], a whole number
     returns: [1]
     source: Dally and Towles 2004, k-ary n-cube
     """
-    if not (dimensions >= 1 and dimensions % 1 == 0 and chips >= 3**dimensions):
+    if not (dimensions >= 1 and dimensions % 1 == 0 and chips % 1 == 0 and chips >= 3**dimensions):
         return nan
     return dimensions * chips
 
@@ -117,12 +117,12 @@ def torus_links(chips: float, dimensions: float) -> float:
 def torus_bisection(chips: float, side: float) -> float:
     """Links that are cut where a torus is halved: each ring along its longest side, twice.
 
-    chips: chips in it [1], at least the side
+    chips: chips in it [1], a whole number, at least the side
     side: chips along the longest dimension [1], 2 or more
     returns: [1]; times the bandwidth of a link one way, the traffic that can cross each way
     source: Dally and Towles 2004, bisection of a k-ary n-cube, 2 N / k
     """
-    return 2 * chips / side if side >= 2 and chips >= side else nan
+    return 2 * chips / side if side >= 2 and chips >= side and chips % 1 == 0 else nan
 
 
 @formula
@@ -130,11 +130,13 @@ def cube_fibers(cubes: float, cube_side: float) -> float:
     """Optical fibers of a torus of cubes: inside a cube links are copper, its six faces optical.
 
     cubes: cubes of chips [1], 0 or more
-    cube_side: chips along an edge [1], 1 or more; 4 in a TPU pod
+    cube_side: chips along an edge [1], a whole number below 1e9; 4 in a TPU pod
     returns: [1], each with one transceiver, at the cube
     source: Jouppi et al. 2023 (TPU v4), 6 x 16 links for each cube of 4 x 4 x 4
     """
-    return 6 * cube_side**2 * cubes if cubes >= 0 and cube_side >= 1 else nan
+    if not (cubes >= 0 and 1 <= cube_side < 1e9 and cube_side % 1 == 0):
+        return nan
+    return 6 * cube_side**2 * cubes
 
 
 @formula
@@ -142,14 +144,14 @@ def optical_circuit_switches(cubes: float, cube_side: float, usable_ports: float
     """Optical circuit switches that let any cubes, in any order, form a torus.
 
     cubes: cubes of chips [1], at least one
-    cube_side: chips along an edge [1], a whole number; 4 in a TPU pod
+    cube_side: chips along an edge [1], a whole number below 1e9; 4 in a TPU pod
     usable_ports: ports of a switch without spares [1], two or more for each cube
     returns: [1]; one serves opposite face positions of all cubes, of 3 cube_side^2 if it can more
     source: Jouppi et al. 2023 (TPU v4), 48 switches for 64 cubes
     """
-    if not (
-        cubes >= 1 and cube_side >= 1 and cube_side % 1 == 0 and 2 * cubes <= usable_ports < 1e9
-    ):
+    if not (1 <= cube_side < 1e9 and cube_side % 1 == 0):
+        return nan
+    if not (cubes >= 1 and 2 * cubes <= usable_ports < 1e9):
         return nan
     return ceil(3 * cube_side**2 / floor(usable_ports / (2 * ceil(cubes))))
 
@@ -164,8 +166,14 @@ def dragonfly_ports(radix: float) -> float:
     """
     if not 3 <= radix < 1e9:
         return nan
-    p = floor((radix + 1) / 4)
+    p = _dragonfly_p(radix)
     return 2 * p * p * (2.0 * p * p + 1)
+
+
+@formula
+def _dragonfly_p(radix: float) -> float:
+    """End ports of a switch, half the switches of a group."""
+    return floor((radix + 1) / 4)
 
 
 @formula
@@ -173,7 +181,7 @@ def _dragonfly_groups(ports: float, radix: float) -> float:
     """Groups of 2 p switches with p end ports each, NaN where there are too many."""
     if not 1 <= ports <= dragonfly_ports(radix):
         return nan
-    return ceil(ports / (2 * floor((radix + 1) / 4) ** 2))
+    return ceil(ports / (2 * _dragonfly_p(radix) ** 2))
 
 
 @formula
@@ -185,7 +193,7 @@ def dragonfly_switches(ports: float, radix: float) -> float:
     returns: [1], NaN where more ports are asked for than dragonfly_ports
     source: Kim et al. 2008, a = 2 p switches in a group
     """
-    return _dragonfly_groups(ports, radix) * 2 * floor((radix + 1) / 4)
+    return _dragonfly_groups(ports, radix) * 2 * _dragonfly_p(radix)
 
 
 @formula
@@ -197,7 +205,7 @@ def dragonfly_local_links(ports: float, radix: float) -> float:
     returns: [1], NaN where more ports are asked for than dragonfly_ports
     source: Kim et al. 2008, a (a - 1) / 2 in a group
     """
-    p = floor((radix + 1) / 4)
+    p = _dragonfly_p(radix)
     return _dragonfly_groups(ports, radix) * p * (2 * p - 1)
 
 
@@ -211,7 +219,7 @@ def dragonfly_global_links(ports: float, radix: float) -> float:
     source: Kim et al. 2008, a h ends in a group, all in use where there are two groups or more
     """
     groups = _dragonfly_groups(ports, radix)
-    return 0.0 if groups == 1 else groups * floor((radix + 1) / 4) ** 2
+    return 0.0 if groups == 1 else groups * _dragonfly_p(radix) ** 2
 
 
 # Collectives: latency is of one step, bandwidth of one rank one way, reduction of adding.
@@ -375,14 +383,16 @@ def nccl_latency(
     """Time that NCCL expects of a collective over a tree of servers, however short the message.
 
     ranks, servers: accelerators that take part, servers that hold them [1], 1 or more
-    base: of any collective [s]; with protocol LL 6.8 us
-    per_rank: of one more accelerator in a server [s]; with protocol LL 0.6 us
-    per_doubling: of twice as many servers [s]; with protocol LL 5 us
-    passes: 2 for an all-reduce, up and down [1], else 1
+    base: of any collective [s], 0 or more; with protocol LL 6.8 us
+    per_rank: of one more accelerator in a server [s], 0 or more; with protocol LL 0.6 us
+    per_doubling: of twice as many servers [s], 0 or more; with protocol LL 5 us
+    passes: 2 for an all-reduce, up and down [1], else 1; 0 or more
     returns: [s]
     source: Erdil 2025, latency of protocol LL, from the tuning model of NCCL
     """
-    if not (servers >= 1 and ranks >= servers):
+    if not (servers >= 1 and ranks >= servers and passes >= 0):
+        return nan
+    if not (base >= 0 and per_rank >= 0 and per_doubling >= 0):
         return nan
     steps = (ranks / servers - 1) * per_rank + _doublings(servers) * per_doubling
     return passes * steps + base
@@ -413,12 +423,12 @@ def bus_bandwidth(message: float, ranks: float, seconds: float) -> float:
 def domains_reached(domains: float, choices: float) -> float:
     """Domains that a token is sent to: those that hold one of its experts, each counted once.
 
-    domains: equally likely domains [1], 1 or more
+    domains: equally likely domains [1], a whole number of 1 or more
     choices: experts that the token takes, independently [1], 0 or more
     returns: [1], expected, its own domain with them
     source: classical occupancy, expected number of occupied cells
     """
-    if not (domains >= 1 and choices >= 0):
+    if not (domains >= 1 and domains % 1 == 0 and choices >= 0):
         return nan
     if domains == 1:
         return min(choices, 1.0)

@@ -7,9 +7,11 @@ import ast
 import functools
 import hashlib
 import inspect
+import operator
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, overload
 
@@ -22,26 +24,30 @@ from numba.np.ufunc.dufunc import DUFunc
 from numba.np.ufunc.ufuncbuilder import _compile_element_wise_function
 from numba.np.ufunc.wrappers import build_ufunc_wrapper
 
-_threads = 1
+_threads = ContextVar("threads", default=1)
 _CHUNK = 100_000  # elements of an array that are worth a thread
-_NUMBERS = float | int | np.ndarray
 
 
 @contextmanager
 def threads(number: int) -> Iterator[None]:
-    """Within the block, formulas over long arrays run on `number` threads at once.
+    """Within the block, formulas over long one-dimensional arrays run on `number` threads at once.
 
-    The results are the same bits on any number. Polars brings threads of its own to expressions.
-    Raises ValueError for less than one.
+    The results are the same bits on any number. It holds for calls from the thread or task that
+    entered the block; arrays of more dimensions and all other inputs take one thread, except that
+    Polars brings threads of its own to expressions. Raises ValueError for less than one and
+    TypeError for what is no whole number.
     """
-    global _threads
-    if number < 1:
-        raise ValueError(f"threads({number}): give 1 or more")
-    before, _threads = _threads, number
+    try:
+        count = operator.index(number)
+    except TypeError:
+        raise TypeError(f"threads({number!r}): give a whole number, 1 or more") from None
+    if count < 1:
+        raise ValueError(f"threads({count}): give a whole number, 1 or more")
+    token = _threads.set(count)
     try:
         yield
     finally:
-        _threads = before
+        _threads.reset(token)
 
 
 def formula(function: Callable[..., float]) -> "Formula":
@@ -81,18 +87,19 @@ class Formula(DUFunc):
         self._compile()
         named = tuple(kwargs.pop(a) for a in self._arguments[len(args) :] if a in kwargs)
         values = (*args, *named)
-        plain = not kwargs and len(values) == len(self._arguments)
+        number = _threads.get()
+        plain = number > 1 and not kwargs and len(values) == len(self._arguments)
         with np.errstate(all="ignore"):
-            if _threads > 1 and plain and all(isinstance(v, _NUMBERS) for v in values):
+            if plain and all(map(_splits, values)):
                 shape = np.broadcast_shapes(*map(np.shape, values))
                 if len(shape) == 1 and shape[0] >= 2 * _CHUNK:
-                    return self._on_threads(values, shape[0])
+                    return self._on_threads(number, values, shape[0])
             return super().__call__(*values, **kwargs)
 
-    def _on_threads(self, values: tuple[Any, ...], size: int) -> Any:
+    def _on_threads(self, number: int, values: tuple[Any, ...], size: int) -> Any:
         """Slices of a one-dimensional result, a thread each: a ufunc's loop holds no lock."""
         result = np.empty(size)
-        number = min(_threads, size // _CHUNK)
+        number = min(number, size // _CHUNK)
         ends = [size * i // number for i in range(number + 1)]
         call = super().__call__
 
@@ -128,7 +135,8 @@ class Formula(DUFunc):
         name = f"__ufunc__.{compiled.fndesc.llvm_func_name}"
         context = compiled.target_context
         library = self._loops.load_overload(signature, context)
-        if library is None:
+        pointer = library.get_pointer_to_function(name) if library else 0
+        if not pointer:  # none yet, or one over the function as another process compiled it
             function = compiled.fndesc.llvm_func_name
             loop = build_ufunc_wrapper(
                 compiled.library, context, function, signature, False, compiled
@@ -137,10 +145,15 @@ class Formula(DUFunc):
             library.enable_object_caching()
             library.finalize()
             self._loops.save_overload(signature, library)
-        pointer = library.get_pointer_to_function(name)
+            pointer = library.get_pointer_to_function(name)
         self._add_loop(int(pointer), [np.dtype(np.float64).num] * (len(self._arguments) + 1))
         self._keepalive.append((pointer, library, compiled.environment))
         self._lower_me.libs.append(compiled.library)
+
+
+def _splits(value: Any) -> bool:
+    """Whether slices do for the whole. Subclasses of an array may hold more, as a mask."""
+    return type(value) is np.ndarray or isinstance(value, float | int)
 
 
 def _fma(_typing: Any, x: Any, y: Any, z: Any) -> Any:

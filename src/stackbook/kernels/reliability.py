@@ -1,12 +1,10 @@
 """How often large systems fail, and what is left of their time."""
 
-from math import log, nan, sqrt
+from math import nan, sqrt
 
+from stackbook.kernels.binomial import binomial_tail
 from stackbook.kernels.elementary import exp, expm1, log1p
 from stackbook.kernels.jit import formula
-
-LIMIT = 2.0**500  # a sum that grows beyond it goes on as a fraction of it
-LOG_LIMIT = log(LIMIT)
 
 
 @formula
@@ -57,23 +55,10 @@ def k_of_n_availability(needed: float, parts: float, availability: float) -> flo
     returns: [1]
     source: Rausand and Hoyland 2004, k-out-of-n structure, binomial tail
     """
-    if not (0 <= needed <= parts <= 1e6 and needed % 1 == 0 and parts % 1 == 0):
+    if not (needed >= 0 and needed % 1 == 0 and 0 < availability <= 1):
         return nan
-    if not 0 < availability <= 1:
-        return nan
-    odds = (1 - availability) / availability  # that a part has failed
-    ways = 1.0
-    total = 1.0  # of the odds of each number of failures against none, which can be beyond floats
-    log_total = 0.0
-    for failed in range(int(parts - needed)):
-        ways *= odds * (parts - failed) / (failed + 1)
-        total += ways
-        if total > LIMIT:
-            total /= LIMIT
-            ways /= LIMIT
-            log_total += LOG_LIMIT
-    log_total += log1p(total - 1) + parts * log1p(availability - 1)
-    return min(exp(log_total), 1.0)
+    hazard = -parts * log1p(availability - 1)
+    return binomial_tail(parts, parts - needed, (1 - availability) / availability, hazard, 0.0)
 
 
 @formula
@@ -120,7 +105,7 @@ def daly_interval(checkpoint: float, mtbf: float) -> float:
     if checkpoint >= 2 * mtbf:
         return mtbf
     x = sqrt(checkpoint / (2 * mtbf))
-    return sqrt(2 * checkpoint * mtbf) * (1 + x / 3 + x * x / 9) - checkpoint
+    return young_interval(checkpoint, mtbf) * (1 + x / 3 + x * x / 9) - checkpoint
 
 
 @formula
@@ -131,12 +116,16 @@ def goodput(interval: float, checkpoint: float, restart: float, mtbf: float) -> 
     checkpoint: time in which one stops the work [h], 0 or more
     restart: time from a failure until work goes on [h], 0 or more
     mtbf: mean time between failures [h], above 0
-    returns: [1], above 0 and below 1
+    returns: [1], 0 to 1
     source: Daly 2006, complete model: T = M exp(R / M) (exp((tau + delta) / M) - 1) / tau
     """
     if not (interval > 0 and checkpoint >= 0 and restart >= 0 and mtbf > 0):
         return nan
-    return interval / (mtbf * exp(restart / mtbf) * expm1((interval + checkpoint) / mtbf))
+    # As three shares, none of which can overflow: time not spent on checkpoints, on work that is
+    # lost and done again, on restarts.
+    at_risk = min(interval / mtbf + checkpoint / mtbf, 1000.0)
+    kept = at_risk / expm1(at_risk) if at_risk > 0 else 1.0
+    return min(kept * exp(-restart / mtbf) / (1 + checkpoint / interval), 1.0)
 
 
 @formula

@@ -33,9 +33,9 @@ def two_piece_lognormal(low: float, central: float, high: float, z: float) -> fl
     high: 95th percentile [USD]
     z: standard normal score [1]
     returns: [USD], NaN unless 0 < low <= central <= high
-    source: Wallis 2014, two-piece normal distribution, here of the logarithm
+    source: definition, lognormal on each side of the median
     """
     if not 0 < low <= central <= high:
         return nan
-    end = low if z < 0 else high
-    return central * exp(log1p(end / central - 1) * abs(z) / Z95)
+    ratio = central / low if z < 0 else high / central
+    return central * exp(log1p(ratio - 1) * z / Z95)

@@ -5,13 +5,33 @@ from datetime import date
 import polars as pl
 
 from stackbook import facts
-from stackbook.kernels import datacenter
+from stackbook.kernels import chips, datacenter
 
-RACK = {"it_usd": 3.4e6, "site_usd": 2.5e6}  # Bernstein 2025, an NVL72 rack of 72 accelerators
-SHARED = {"om_share": 0.05, "availability": 1, "kw": 2.34, "load": 0.8, "pue": 1}
-GB200 = {**{k: v / 72 for k, v in RACK.items()}, **SHARED, "usd_per_kwh": 0.08}
 HYPERSCALER = {"it_rate": 0.09, "it_years": 5, "site_rate": 0.08, "site_years": 20}
 NEOCLOUD = {"it_rate": 0.13, "it_years": 4, "site_rate": 0.10, "site_years": 15}
+USE = {"load": 0.8, "pue": 1, "usd_per_kwh": 0.08}  # of utility power
+GPUS = 72
+
+
+def rack() -> dict[str, float]:
+    """Capital for a GB200 NVL72 rack (Bernstein 2025)."""
+    return {"it_usd": facts.central("C_rack_IT"), "site_usd": facts.central("C_rack_DC")}
+
+
+def rack_kw() -> float:
+    return datacenter.kw_per_rack(facts.central("K_GW"), sum(rack().values()))
+
+
+def gb200() -> dict[str, float]:
+    """All inputs of `owner_cost` for an accelerator of that rack but the terms of its capital."""
+    capital = {name: usd / GPUS for name, usd in rack().items()}
+    operation = {"om_share": facts.central("om_IT"), "availability": 1}
+    return {**capital, **operation, "kw": rack_kw() / GPUS, **USE}
+
+
+def hour(terms: dict[str, float]) -> float:
+    """Cost of an hour of a GB200 on an owner's terms of capital."""
+    return datacenter.owner_cost(**gb200(), **terms)
 
 
 def fleet_mw() -> float:
@@ -27,23 +47,37 @@ def fleet_mw() -> float:
 
 def colocation_and_electricity() -> float:
     """The larger of two shares: GB200 on the capital above, H100 on its published cost."""
-    site = datacenter.capital_cost(GB200["site_usd"], 0.08, 20, 1)
-    energy = datacenter.energy_cost(2.34, 0.8, 1, 0.08)
-    gb200 = (site + energy) / datacenter.owner_cost(**GB200, **HYPERSCALER)
-    kw = facts.parameter("kW_H100").central
-    site = datacenter.capital_cost(facts.parameter("k_MW").central / 1e3 * kw, 0.08, 20, 1)
-    energy = datacenter.energy_cost(kw, 0.8, 1, 0.08)
-    h100 = (site + energy) / facts.parameter("tco_H100_h").central
-    return max(gb200, h100)
+
+    def cost(site_usd: float, kw: float) -> float:
+        rate, years = HYPERSCALER["site_rate"], HYPERSCALER["site_years"]
+        site = datacenter.capital_cost(site_usd, rate, years, 1)
+        return site + datacenter.energy_cost(kw, **USE)
+
+    gpu, kw = gb200(), facts.central("kW_H100")
+    gb200_share = cost(gpu["site_usd"], gpu["kw"]) / hour(HYPERSCALER)
+    h100_share = cost(facts.central("k_MW") / 1e3 * kw, kw) / facts.central("tco_H100_h")
+    return max(gb200_share, h100_share)
+
+
+def revenue_per_gw_year() -> float:
+    """CoreWeave's in the first quarter of 2026, at the middle of its range of active power."""
+    quarter = facts.table("financials").filter(
+        company="CoreWeave", segment="total", period_end=date(2026, 3, 31)
+    )
+    usd: float = quarter.collect()["revenue_usd"].item()
+    return datacenter.per_gw_year(usd, 0.25, (0.85 + 1.05) / 2)
 
 
 CASES = {
-    ("C01", "power_per_rack"): lambda: datacenter.kw_per_rack(35e9, 5.9e6),
-    ("C01", "racks_per_gw"): lambda: datacenter.racks_per_gw(35e9, 5.9e6),
-    ("C02", "tco_per_hour"): lambda: datacenter.owner_cost(**GB200, **HYPERSCALER),
-    ("C03", "tco_per_hour"): lambda: datacenter.owner_cost(**GB200, **NEOCLOUD),
+    ("C01", "power_per_rack"): rack_kw,
+    ("C01", "racks_per_gw"): lambda: datacenter.racks_per_gw(
+        facts.central("K_GW"), sum(rack().values())
+    ),
+    ("C02", "tco_per_hour"): lambda: hour(HYPERSCALER),
+    ("C03", "tco_per_hour"): lambda: hour(NEOCLOUD),
     ("C04", "share_of_tco"): colocation_and_electricity,
     ("C05", "pue"): lambda: datacenter.pue_from_overhead(0.08),
-    ("C06", "revenue_per_gw_year"): lambda: datacenter.per_gw_year(2.08e9, 0.25, 0.95),
+    ("C06", "revenue_per_gw_year"): revenue_per_gw_year,
     ("C07", "fleet_power"): fleet_mw,
+    ("C08", "margin_in_rent"): lambda: chips.margin(facts.central("p_r3_GB200"), hour(NEOCLOUD)),
 }
