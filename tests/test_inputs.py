@@ -1,6 +1,7 @@
 """Uncertain inputs: the percentiles that the table states, and what they do to a result."""
 
 import numpy as np
+import polars as pl
 import pytest
 
 from stackbook import facts, findings, inputs
@@ -35,18 +36,30 @@ def test_a_readers_value_moves_the_range_in_proportion() -> None:
     assert doubled == pytest.approx(2 * inputs.uncertain("W_N5"))
 
 
+SHARES = facts.table("parameters").filter(pl.col("share")).select("symbol").collect()["symbol"]
+
+
 @pytest.mark.parametrize("value", [0.0, 0.1, 0.75, 0.99, 1.0])
 def test_every_draw_of_a_share_is_a_share(value: float) -> None:
-    draws = inputs.uncertain("rho_red", value)
-    assert draws[0] == value
-    assert draws.min() >= 0
-    assert draws.max() <= 1
-    assert np.median(draws[1:]) == pytest.approx(value, abs=1e-4)
+    for symbol in SHARES:
+        draws = inputs.uncertain(symbol, value)
+        assert draws[0] == value
+        assert draws.min() >= 0
+        assert draws.max() <= 1
+        assert np.median(draws[1:]) == pytest.approx(value, abs=1e-3), symbol
 
 
-def test_a_share_above_1_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"rho_red: 1\.2 is no share; give 0 to 1"):
-        inputs.uncertain("rho_red", 1.2)
+@pytest.mark.parametrize(
+    ("symbol", "value", "message"),
+    [
+        ("rho_red", 1.2, "rho_red: 1.2 is out of range; give 0 to 1, as it is a share"),
+        ("rho_red", np.nan, "rho_red: nan is out of range"),
+        ("W_N5", -5.0, "W_N5: -5 is out of range; give 0 to any number above"),
+    ],
+)
+def test_a_value_out_of_range_is_refused(symbol: str, value: float, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        inputs.uncertain(symbol, value)
 
 
 def test_a_name_has_the_same_draws_everywhere_and_two_are_independent() -> None:
@@ -90,6 +103,8 @@ def test_a_range_is_widened_to_hold_the_central_value(stated: dict[str, dict[str
         (np.array([1.0, 2.0]), {"low": 0.5, "high": 2.0}, "draws have their own range"),
         (np.inf, {"why": "counted"}, "value is inf; state it in words instead"),
         (np.array([1.0, np.nan]), {}, "outside its range|is nan"),
+        (np.ones((1, 1)), {}, r"finding one: give a central value and draws, not shape \(1, 1\)"),
+        (np.array([]), {}, r"finding one: give a central value and draws, not shape \(0,\)"),
         (np.array([1.0]), {}, r"finding one: give a central value and draws, not shape \(1,\)"),
         (1.0, {"why": " "}, "give a range, or say in `why`"),
     ],

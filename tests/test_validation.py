@@ -78,10 +78,10 @@ def test_the_command_prints_published_computed_error_and_tolerance() -> None:
         (("A03", "cost_p95"), 8100.0),  # above an upper bound
         (("A03", "cost_p95"), -inf),
         (("B02", "switches"), 769.0),  # a count is exact
-        (("C04", "share_of_tco"), 0.19),  # a miss that is none: its reason is stale
-        (("C04", "share_of_tco"), 0.35),  # a miss of another size
-        (("C04", "share_of_tco"), nan),
-        (("C04", "share_of_tco"), inf),
+        (("C04", "share_of_tco_h100"), 0.19),  # a miss that is none: its reason is stale
+        (("C04", "share_of_tco_h100"), 0.35),  # a miss of another size
+        (("C04", "share_of_tco_h100"), nan),
+        (("C04", "share_of_tco_h100"), inf),
     ],
 )
 def test_a_wrong_result_fails_and_is_named(

@@ -38,6 +38,7 @@ class Uncertain(NamedTuple):
     symbol: str
     name: str
     unit: str
+    share: bool
     low: float | None
     central: float
     high: float | None

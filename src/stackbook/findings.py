@@ -62,7 +62,7 @@ def interval(values: "NDArray[np.float64]") -> tuple[float, float]:
     """Low and high of a central value and its draws (see `inputs`): what `finding` states.
 
     The 5th to 95th percentile of the draws `values[1:]`, widened to hold `values[0]`. Raises
-    ValueError without a draw.
+    ValueError for anything but one dimension with a draw in it.
     """
     import numpy as np
 
@@ -82,9 +82,10 @@ def _range(
     if low is not None or high is not None:
         raise ValueError(f"finding {name}: draws have their own range; leave out low and high")
     try:
-        return float(value[0]), *interval(value)  # type: ignore[index, arg-type]
-    except (IndexError, ValueError) as error:
+        low, high = interval(value)  # type: ignore[arg-type]
+    except ValueError as error:
         raise ValueError(f"finding {name}: {error}") from None
+    return float(value[0]), low, high  # type: ignore[index]
 
 
 def _checked(name: str) -> str:

@@ -22,15 +22,16 @@ def uncertain(symbol: str, value: float | None = None) -> NDArray[np.float64]:
     """The model input `symbol` of table `parameters` with draws of it.
 
     A reader's own `value` moves the row's range in proportion; a share's odds, so that every
-    draw stays a share. Raises ValueError for a share above 1.
+    draw stays a share. Raises ValueError for a negative value, or a share above 1.
     """
     row = facts.parameter(symbol)
     low, high = (row.central if end is None else end for end in (row.low, row.high))
     value = row.central if value is None else value
-    if row.unit not in ("1", "1/yr") or high >= 1:
+    if not 0 <= value <= (1 if row.share else inf):
+        most = "1, as it is a share" if row.share else "any number above"
+        raise ValueError(f"{symbol}: {value:g} is out of range; give 0 to {most}")
+    if not row.share:
         return value / row.central * spread(symbol, low, row.central, high)
-    if not 0 <= value <= 1:
-        raise ValueError(f"{symbol}: {value:g} is no share; give 0 to 1")
     odds = _odds(value) if value < 1 else inf
     draws = odds / _odds(row.central) * spread(symbol, *map(_odds, (low, row.central, high)))
     share = 1 - 1 / (1 + draws)

@@ -129,6 +129,26 @@ def test_cache_is_used_until_an_imported_module_changes(tmp_path):
     assert run(tmp_path, call) == "20.0"
 
 
+@pytest.mark.parametrize("saved", [0, 1])
+def test_a_process_killed_while_it_caches_leaves_no_stale_code(tmp_path, saved):
+    """Between the index and the code that it lists, of the function or of the loop over it."""
+    (tmp_path / "upper.py").write_text(UPPER)
+    (tmp_path / "lower.py").write_text(LOWER.format(rate=0.1))
+    call = "import upper; print(upper.interest(100.0))"
+    assert run(tmp_path, call) == "10.0"
+    (tmp_path / "lower.py").write_text(LOWER.format(rate=0.2))
+    killed = f"""
+import itertools, os
+from numba.core.caching import IndexDataCacheFile as Files
+save, count = Files._save_data, itertools.count()
+Files._save_data = lambda *args: os._exit(0) if next(count) == {saved} else save(*args)
+"""
+    assert run(tmp_path, killed + call) == ""
+    assert run(tmp_path, call) == "20.0"
+    in_a_kernel = "; from numba import njit; print(njit(lambda: upper.interest(100.0))())"
+    assert run(tmp_path, call + in_a_kernel).split() == ["20.0", "20.0"]
+
+
 def test_a_cached_loop_over_another_compilation_is_made_anew(tmp_path):
     """Two processes that compile at once can leave the function of one and the loop of the other:
     numba numbers functions in the order in which a process compiles them."""

@@ -1,5 +1,7 @@
 """Reliability: exact sums and simulated failures as oracles, identities and limits."""
 
+from decimal import Context, Decimal, localcontext
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -10,6 +12,7 @@ from stackbook.kernels import reliability
 
 availabilities = st.floats(0.01, 1.0)
 mtbfs = st.floats(0.1, 1e4)
+TINIEST, LARGEST = 5e-324, 1.7e308
 shares = st.floats(1e-3, 1.0)  # of the mean time between failures
 
 
@@ -18,7 +21,7 @@ def test_k_of_n_is_a_binomial_tail(parts, availability, data):
     needed = data.draw(st.integers(0, parts))
     value = reliability.k_of_n_availability(needed, parts, availability)
     expected = stats.binom.sf(needed - 1, parts, availability)
-    assert value == pytest.approx(expected, rel=1e-9, abs=1e-300)
+    assert value == pytest.approx(expected, rel=1e-9, abs=1e-280)  # scipy loses digits below
     assert 0 <= value <= 1
 
 
@@ -163,6 +166,43 @@ def test_daly_comes_to_young_where_checkpoints_are_short():
     assert reliability.daly_interval(1.999, 1.0) == pytest.approx(1.0, rel=0.15)
 
 
+times = st.floats(0, LARGEST) | st.sampled_from([0.0, TINIEST, 1e-300, 1.0, 1e300, LARGEST])
+positive = times.filter(lambda time: time > 0)
+
+
+@given(positive, times, times, positive)
+def test_goodput_of_any_times_is_a_share(interval, checkpoint, restart, mtbf):
+    assert 0 <= reliability.goodput(interval, checkpoint, restart, mtbf) <= 1
+
+
+@given(st.floats(1e-9, 100), st.floats(0, 100), st.floats(0, 100), st.floats(0.5, 1e9))
+def test_goodput_is_the_published_formula(interval, checkpoint, restart, mtbf):
+    with localcontext(Context(prec=50)):
+        tau, delta, again, mean = map(Decimal, (interval, checkpoint, restart, mtbf))
+        time = mean * (again / mean).exp() * (((tau + delta) / mean).exp() - 1)
+        expected = float(tau / time)
+    value = reliability.goodput(interval, checkpoint, restart, mtbf)
+    assert value == pytest.approx(expected, rel=1e-12)
+
+
+def test_goodput_without_failures_and_without_end():
+    assert reliability.goodput(3, 1, 1, np.inf) == 0.75
+    assert reliability.goodput(np.inf, 1, 1, 10) == 0
+    assert reliability.goodput(1, 1, np.inf, 10) == 0
+
+
+@pytest.mark.parametrize("availability", [1e-17, 1e-10, 0.3, 1.0])
+def test_one_part_has_its_own_availability(availability):
+    """However small: 1 less it would lose its digits."""
+    for value in (
+        reliability.series_availability(1, availability),
+        reliability.k_of_n_availability(1, 1, availability),
+        reliability.k_of_n_availability(2, 2, availability) / availability,
+        reliability.slice_goodput(1, 1, availability),
+    ):
+        assert value == pytest.approx(availability, rel=1e-14)
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("kernel", "args"),
@@ -178,8 +218,10 @@ def test_daly_comes_to_young_where_checkpoints_are_short():
         (reliability.k_of_n_availability, (7, 8.5, 0.9)),
         (reliability.k_of_n_availability, (7, 8, 0)),
         (reliability.k_of_n_availability, (7, np.inf, 0.9)),
+        (reliability.k_of_n_availability, (1e-12, 1_000_000, 0.9)),
         (reliability.slice_goodput, (8, 9, 0.9)),
         (reliability.slice_goodput, (8, 1.5, 0.9)),
+        (reliability.slice_goodput, (64.5, 16, 0.9)),
         (reliability.slice_goodput, (8, 2, 0)),
         (reliability.slice_goodput, (np.inf, 2, 0.9)),
         (reliability.young_interval, (-1, 1)),

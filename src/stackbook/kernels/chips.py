@@ -105,8 +105,8 @@ def harvested_yield(
     if not (0 <= redundant <= 1 and blocks >= 1):
         return nan
     x = defects_per_die(die_mm2, defects_per_cm2)
-    on_blocks = redundant * x
-    return binomial_tail(blocks, spares, expm1(on_blocks / blocks), on_blocks, x - on_blocks)
+    enough = binomial_tail(blocks, spares, expm1(redundant * x / blocks))
+    return enough * exp(-(1 - redundant) * x)
 
 
 @formula

@@ -117,12 +117,12 @@ def torus_links(chips: float, dimensions: float) -> float:
 def torus_bisection(chips: float, side: float) -> float:
     """Links that are cut where a torus is halved: each ring along its longest side, twice.
 
-    chips: chips in it [1], a whole number, at least the side
-    side: chips along the longest dimension [1], 2 or more
+    chips: chips in it [1], a multiple of the side
+    side: chips along the longest dimension [1], a whole number of 2 or more, even for halves
     returns: [1]; times the bandwidth of a link one way, the traffic that can cross each way
     source: Dally and Towles 2004, bisection of a k-ary n-cube, 2 N / k
     """
-    return 2 * chips / side if side >= 2 and chips >= side and chips % 1 == 0 else nan
+    return 2 * chips / side if chips >= side >= 2 and side % 1 == chips % side == 0 else nan
 
 
 @formula

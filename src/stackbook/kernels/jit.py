@@ -173,14 +173,28 @@ def inlined(compile_core: Callable[..., Any], signature: Any, flags: Any, locals
 def follow_imports(cache: Cache, function: Callable[..., Any]) -> None:
     """Make a function's cache stale when a kernel module changes that its module imports.
 
-    numba alone looks only at the function's own file, and the code of others is compiled in.
+    numba alone looks only at the function's own file, and the code of others is compiled in. It
+    stamps the index of what is cached, here also each file of code: a process that was stopped
+    between the two, or runs on older sources, must not leave its code under the new index.
     """
     paths, todo = set[Path](), {Path(inspect.getfile(function))}
     while todo:
         paths |= todo
         todo = {p for path in todo for p in _imports(path, path.stat().st_mtime_ns)} - paths
     sources = b"".join(path.read_bytes() for path in sorted(paths))
-    cache._cache_file._source_stamp = hashlib.sha256(sources).hexdigest()
+    files: Any = cache._cache_file
+    stamp = hashlib.sha256(sources).hexdigest()
+    save, load = files._save_data, files._load_data
+
+    def fresh(name: str) -> Any:
+        found, data = load(name)
+        if found != stamp:
+            raise FileNotFoundError(f"{name} is of other sources")  # numba then compiles
+        return data
+
+    files._source_stamp = stamp
+    files._save_data = lambda name, data: save(name, (stamp, data))
+    files._load_data = fresh
 
 
 @functools.cache

@@ -42,7 +42,7 @@ def series_availability(parts: float, availability: float) -> float:
     """
     if not (parts >= 0 and 0 < availability <= 1):
         return nan
-    return exp(parts * log1p(availability - 1))
+    return exp(-parts * log1p((1 - availability) / availability))
 
 
 @formula
@@ -57,8 +57,7 @@ def k_of_n_availability(needed: float, parts: float, availability: float) -> flo
     """
     if not (needed >= 0 and needed % 1 == 0 and 0 < availability <= 1):
         return nan
-    hazard = -parts * log1p(availability - 1)
-    return binomial_tail(parts, parts - needed, (1 - availability) / availability, hazard, 0.0)
+    return binomial_tail(parts, parts - needed, (1 - availability) / availability)
 
 
 @formula

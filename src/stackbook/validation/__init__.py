@@ -71,14 +71,20 @@ def _result(row: dict[str, Any]) -> Result:
     off, allowed = computed - published, row["tolerance"]
     if row["tolerance_kind"] != "absolute":
         allowed *= abs(published)
-    within = {"at most": off <= allowed, "at least": off >= -allowed}
+    near = abs(off) <= allowed
+    within = {
+        "relative": near,
+        "absolute": near,
+        "at most": off <= allowed,
+        "at least": off >= -allowed,
+    }
     copied = ("case", "quantity", "claim", "kind", "unit", "tolerance", "tolerance_kind", "source")
     return Result(
         **{name: row[name] for name in copied},
         published=published,
         computed=computed,
         error=off / published if published else nan,
-        met=isfinite(computed) and within.get(row["tolerance_kind"], abs(off) <= allowed),
+        met=isfinite(computed) and within[row["tolerance_kind"]],
         miss=row["miss"] or "",
         ours=row["ours"],
     )

@@ -45,18 +45,23 @@ def fleet_mw() -> float:
     return float(made.select((pl.col("units") * kw).sum() / 1e3).collect().item())
 
 
-def colocation_and_electricity() -> float:
-    """The larger of two shares: GB200 on the capital above, H100 on its published cost."""
+def colocation_and_electricity(site_usd: float, kw: float, usd_per_hour: float) -> float:
+    """Share of an hour's cost, on a hyperscaler's terms of capital."""
+    rate, years = HYPERSCALER["site_rate"], HYPERSCALER["site_years"]
+    site = datacenter.capital_cost(site_usd, rate, years, 1)
+    return (site + datacenter.energy_cost(kw, **USE)) / usd_per_hour
 
-    def cost(site_usd: float, kw: float) -> float:
-        rate, years = HYPERSCALER["site_rate"], HYPERSCALER["site_years"]
-        site = datacenter.capital_cost(site_usd, rate, years, 1)
-        return site + datacenter.energy_cost(kw, **USE)
 
-    gpu, kw = gb200(), facts.central("kW_H100")
-    gb200_share = cost(gpu["site_usd"], gpu["kw"]) / hour(HYPERSCALER)
-    h100_share = cost(facts.central("k_MW") / 1e3 * kw, kw) / facts.central("tco_H100_h")
-    return max(gb200_share, h100_share)
+def gb200_share() -> float:
+    gpu = gb200()
+    return colocation_and_electricity(gpu["site_usd"], gpu["kw"], hour(HYPERSCALER))
+
+
+def h100_share() -> float:
+    """Of its published cost."""
+    kw = facts.central("kW_H100")
+    site_usd = facts.central("k_MW") / 1e3 * kw
+    return colocation_and_electricity(site_usd, kw, facts.central("tco_H100_h"))
 
 
 def revenue_per_gw_year() -> float:
@@ -75,7 +80,8 @@ CASES = {
     ),
     ("C02", "tco_per_hour"): lambda: hour(HYPERSCALER),
     ("C03", "tco_per_hour"): lambda: hour(NEOCLOUD),
-    ("C04", "share_of_tco"): colocation_and_electricity,
+    ("C04", "share_of_tco_gb200"): gb200_share,
+    ("C04", "share_of_tco_h100"): h100_share,
     ("C05", "pue"): lambda: datacenter.pue_from_overhead(0.08),
     ("C06", "revenue_per_gw_year"): revenue_per_gw_year,
     ("C07", "fleet_power"): fleet_mw,
