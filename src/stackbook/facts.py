@@ -207,9 +207,10 @@ def central(symbol: str) -> float:
 
 
 def cite(*keys: str) -> str:
-    """Publisher, title and date of the sources `keys`, for the line under a chart.
+    """Publisher, title and year of the sources `keys`, for the line under a chart.
 
-    A key may also be a symbol of table `parameters`, whose source is meant.
+    A key may also be a symbol of table `parameters`, whose source is meant. Of more than three
+    sources a line has no room for titles.
     """
     sources = {row["key"]: row for row in table("sources").collect().iter_rows(named=True)}
     symbols = dict(table("parameters").select("symbol", "source").collect().iter_rows())
@@ -219,8 +220,11 @@ def cite(*keys: str) -> str:
             raise FactsError(
                 f"no source or parameter {key!r}; `stackbook data show sources` lists them"
             )
-    return "; ".join(
-        f"{row['publisher']}, {row['title']}"
+    rows = [sources[key] for key in dict.fromkeys(named)]
+    parts = ("publisher", "title") if len(rows) <= 3 else ("publisher",)
+    lines = (
+        ", ".join(row[part] for part in parts)
         + (f" ({row['published'][:4]})" if row["published"] else "")
-        for row in map(sources.__getitem__, dict.fromkeys(named))
+        for row in rows
     )
+    return "; ".join(dict.fromkeys(lines))
