@@ -38,8 +38,8 @@ def stackbook(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (["run", "nowhere"], "no chapter 'nowhere'; the chapters are "),
         (["build", "--scenario", "absent.yml"], "scenario 'absent.yml': No such file or directory"),
         (["data", "show", "chips"], "no table 'chips'; the tables are "),
-        (["findings"], "nothing was built in _build; run `stackbook build` first"),
-        (["serve"], "no site in _build/html; run `stackbook build` first"),
+        (["findings"], "nothing was built in {here}/_build; run `stackbook build` first"),
+        (["serve"], "no site in {here}/_build/html; run `stackbook build` first"),
     ],
 )
 def test_bad_input_is_one_line_and_a_failure(
@@ -47,7 +47,8 @@ def test_bad_input_is_one_line_and_a_failure(
 ) -> None:
     done = stackbook(*arguments, cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr.count("\n") == 1 and done.stderr.startswith(f"error: {message}")
+    told = f"error: {message.format(here=tmp_path)}"
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith(told)
     assert list(tmp_path.iterdir()) == [], "nothing was begun"
 
 
@@ -80,6 +81,37 @@ def test_params_lists_what_can_be_set(tmp_path: Path) -> None:
     assert all(row["name"] in text for row in rows if row["chapter"] == "layers/chips")
 
 
+@pytest.mark.parametrize("columns", ["80", "100"])
+def test_names_stay_whole_on_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes the pipe for a terminal
+    monkeypatch.setenv("COLUMNS", columns)
+    chapters = Book().chapters
+    text = stackbook("params", cwd=tmp_path).stdout
+    assert {name for chapter in chapters.values() for name in chapter.parameters} <= {*text.split()}
+    assert {name for name, chapter in chapters.items() if chapter.parameters} <= {*text.split()}
+    one = stackbook("params", "layers/chips", cwd=tmp_path).stdout
+    assert max(map(len, re.sub(r"\x1b\[[\d;]*m", "", one).splitlines())) <= int(columns)
+    told = stackbook("validate", cwd=tmp_path).stdout
+    assert {row["quantity"] for row in facts.table("published_cases").collect().to_dicts()} <= {
+        *told.split()
+    }
+
+
+def test_a_parameter_is_written_in_one_notation_that_can_be_given_back() -> None:
+    for chapter in Book().chapters.values():
+        for one in chapter.parameters.values():
+            written = [facts.plain(each) for each in (one.low, one.default, one.high) if each]
+            assert one.check(facts.plain(one.default)) == one.default
+            assert len({"e" in each for each in written}) == 1 or one.choices, written
+
+
+def test_validate_writes_tolerances_as_bounds(tmp_path: Path) -> None:
+    told = stackbook("validate", "A", cwd=tmp_path).stdout
+    assert all(f" {each} " in told for each in ("±10%", "±0.005", "≤ +10%", "≥ -10%"))
+
+
 def test_data_lists_shows_and_checks(tmp_path: Path) -> None:
     listed = stackbook("data", "list", cwd=tmp_path).stdout
     assert all(name in listed for name in facts.package().resources)
@@ -108,7 +140,8 @@ def test_a_stopped_build_says_so_in_a_line_and_leaves_no_kernel(
 ) -> None:
     def kernels(build: psutil.Process) -> list[psutil.Process]:
         children = build.children(recursive=True)
-        return [child for child in children if "ipykernel_launcher" in child.cmdline()]
+        asked = {child: child.as_dict(["cmdline"], ad_value=[]) for child in children}
+        return [child for child, has in asked.items() if "ipykernel_launcher" in has["cmdline"]]
 
     command = [sys.executable, "-m", "stackbook.cli", "build"]
     pipes: dict[str, Any] = {"stderr": subprocess.PIPE, "text": True}

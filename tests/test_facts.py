@@ -11,7 +11,11 @@ from stackbook import facts
 from stackbook.facts import FactsError, Package
 
 FIELDS = [
-    {"name": "key", "type": "string", "constraints": {"required": True, "pattern": "[a-z]+"}},
+    {
+        "name": "key",
+        "type": "string",
+        "constraints": {"required": True, "unique": True, "pattern": "[a-z]+"},
+    },
     {"name": "kind", "type": "string", "constraints": {"enum": ["gpu", "tpu"]}},
     {"name": "watts", "type": "number", "constraints": {"minimum": 1, "maximum": 2000}},
     {"name": "dies", "type": "integer", "constraints": {"unique": True}},
@@ -32,7 +36,13 @@ def package(folder: Path, *rows: str, header: str | None = None) -> Package:
             {"fields": ["source"], "reference": {"resource": "sources", "fields": ["key"]}}
         ],
         "missingValues": [""],
-        "rules": ["low <= high"],
+        "rules": [
+            "low <= high",
+            {
+                "rule": "watts > 99 OR kind <> 'gpu'",
+                "message": "a chip that draws little is no GPU",
+            },
+        ],
     }
     sources = {"fields": [{"name": "key", "type": "string"}], "missingValues": [""]}
     resources = [
@@ -68,6 +78,7 @@ def test_a_good_table_has_the_types_of_its_schema(tmp_path: Path) -> None:
         (",gpu,,,,,,,x", "key", "an empty cell", "required"),
         ("C,gpu,,,,,,,x", "key", "'C'", "pattern [a-z]+"),
         ("a,gpu,,,,,,,x", "key", "'a'", "primary key (key) is unique"),
+        ("aa,gpu,,,,,,,x", "key", "'aa'", "sorted by primary key (key)"),
         ("c,npu,,,,,,,x", "kind", "'npu'", "enum ['gpu', 'tpu']"),
         ("c,gpu,0.5,,,,,,x", "watts", "'0.5'", "minimum 1"),
         ("c,gpu,7000,,,,,,x", "watts", "'7000'", "maximum 2000"),
@@ -79,6 +90,7 @@ def test_a_good_table_has_the_types_of_its_schema(tmp_path: Path) -> None:
         ("c,gpu,,,1922-03-22,,,,x", "released", "'1922-03-22'", "minimum 2010-01-01"),
         ("c,gpu,,,,yes,,,x", "sold", "'yes'", "type boolean"),
         ("c,gpu,,,,,3,2,x", "low", "'3'", "low <= high"),
+        ("c,gpu,50,,,,,,x", "kind", "'gpu'", "a chip that draws little is no GPU"),
         ("c,gpu,,,,,,,y", "source", "'y'", "one of sources.key"),
     ],
 )
@@ -89,6 +101,12 @@ def test_a_bad_row_is_named(tmp_path: Path, row: str, column: str, value: str, r
         bad.table("chips")
     assert str(error.value) == expected
     assert expected in bad.violations("chips")
+    with pytest.raises(FactsError, match=r"^chips.csv, row 4, "):
+        bad.check()
+
+
+def test_a_key_that_stands_twice_is_told_once(tmp_path: Path) -> None:
+    assert len(package(tmp_path, *GOOD, "a,gpu,,,,,,,x").violations("chips")) == 1
 
 
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
@@ -107,6 +125,22 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
 def test_a_row_that_is_no_row_is_named(tmp_path: Path, row: str, message: str) -> None:
     with pytest.raises(FactsError, match=message):
         package(tmp_path, *GOOD, row).table("chips")
+
+
+def test_a_row_in_another_encoding_is_named(tmp_path: Path) -> None:
+    bad = package(tmp_path, *GOOD)
+    with (tmp_path / "chips.csv").open("ab") as file:
+        file.write(b"c,gpu,,,,,,,x\n" * 2000 + b"\xfc,gpu,,,,,,,x\n" + b"d,gpu,,,,,,,x\n" * 2000)
+    with pytest.raises(FactsError, match=r"^chips.csv, row 2004: not UTF-8 CSV, .* byte 0xfc"):
+        bad.table("chips")
+
+
+def test_a_table_without_a_file_is_named_once(tmp_path: Path) -> None:
+    bad = package(tmp_path, *GOOD)
+    (tmp_path / "sources.csv").unlink()
+    said = "table sources: there is no .*sources.csv; restore the file, or take the table out of"
+    with pytest.raises(FactsError, match=f"^{said} datapackage.json$"):
+        bad.check()
 
 
 def test_an_unknown_table_names_the_known_ones() -> None:
@@ -163,5 +197,28 @@ def test_a_parameter_has_its_range_and_source() -> None:
     assert parameter.low is not None and parameter.high is not None
     assert parameter.low < parameter.central < parameter.high
     assert facts.cite(parameter.source)
-    with pytest.raises(FactsError, match="no parameter 'mu_NVDIA'"):
+    with pytest.raises(FactsError, match=r"no parameter 'mu_NVDIA' \(did you mean mu_NVDA\?\); "):
         facts.parameter("mu_NVDIA")
+    with pytest.raises(FactsError, match=r"no parameter 'r_hs' \(did you mean r_HS\?\); "):
+        facts.central("r_hs")
+    with pytest.raises(FactsError, match="no parameter 'zzz'; "):
+        facts.central("zzz")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.05, "0.05"),
+        (12000.0, "12000"),
+        (3750000000.0, "3.75e9"),
+        (1e10, "1e10"),
+        (-1.25e7, "-1.25e7"),
+        (0.0, "0"),
+        (8, "8"),
+        (True, "True"),
+        ("all chips", "all chips"),
+    ],
+)
+def test_a_number_is_written_as_readers_type_it(value: float | str, text: str) -> None:
+    assert facts.plain(value) == text
+    assert isinstance(value, str | bool) or float(text) == value

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from stackbook import StackbookError
+from stackbook import StackbookError, facts
 from stackbook.press import build as press
 from stackbook.press import execution
 from stackbook.press import store as store_module
@@ -71,6 +71,26 @@ def test_a_parameter_reaches_prose_table_and_findings(book: Book, store: Store) 
     assert "rate = 0.5" not in text(store.html / "deep" / "two.html")
 
 
+def test_a_page_that_glues_numbers_of_a_reader_says_so(book: Book, store: Store) -> None:
+    """A page without parameters of its own: plain, or executed."""
+    edit(book.folder / "_toc.yml", "- file: one\n", "- file: one\n- file: deep/three\n")
+    (book.folder / "deep" / "three.md").write_text(
+        "---\nkernelspec: {name: python3, display_name: Python 3, language: python}\n---\n\n"
+        "# Three\n\nHalf is {glue:text}`../one.ipynb::half:.3f`.\n"
+    )
+    book = Book(book.config.parent)
+    box = "Executed with other parameters than the book’s one: rate = 0.5"  # noqa: RUF001
+    pages = [store.html / "index.html", store.html / "deep" / "three.html"]
+    states(book, store, {"rate": 0.5}, only="one")
+    assert [re.findall(rf"(\w+)# {box} ", text(page)) for page in pages] == [["Index"], ["Three"]]
+    assert box not in text(store.html / "deep" / "two.html"), "it glues its own alone"
+    told = text(pages[1])
+    assert "Take this page away# Executed notebook · Findings (JSON)" in told
+    assert "your own numbers" not in told and "stackbook build" not in told
+    states(book, store)
+    assert not any("Executed with other" in text(page) for page in pages)
+
+
 def test_only_what_used_a_changed_module_is_executed(
     book: Book, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +133,40 @@ def test_a_chapter_that_raises_loses_nothing(book: Book, store: Store) -> None:
     cells = json.loads((store.failed / "deep" / "two.ipynb").read_text())["cells"]
     assert any("thirteen" in json.dumps(cell) for cell in cells)
     assert states(book, store, {"rate": 0.1})["one"] == "cached", "and its result was kept"
+
+
+def test_a_bad_row_is_told_once_before_anything_is_executed(
+    book: Book, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = shutil.copytree(facts.package().folder, tmp_path / "data")
+    edit(data / "pue.csv", "AWS,best site,,2023,calendar year,1.04", "AWS,best site,,2023,,0.4")
+    monkeypatch.setattr(facts, "package", lambda: facts.Package(data))
+    told: dict[str, str] = {}
+    before = files(store.folder)
+    with pytest.raises(StackbookError) as error:
+        press.build(book, store, {"rate": 0.5}, told=told.__setitem__)
+    assert re.fullmatch(
+        r"pue.csv, row 2, column basis: .* required \(\d more: `stackbook data check`\)",
+        str(error.value),
+    )
+    assert told == {} and files(store.folder) == before
+    assert set(states(book, store).values()) == {"cached"}, "what is known does not depend on it"
+
+
+def test_a_kernel_is_asked_to_stop_and_not_interrupted(
+    book: Book, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted just after its last cell, it would say so on standard error."""
+    from jupyter_client.manager import KernelManager
+
+    sent: list[int] = []
+
+    async def signal(_: KernelManager, number: int) -> None:
+        sent.append(number)
+
+    monkeypatch.setattr(KernelManager, "_async_signal_kernel", signal)
+    assert states(book, store, {"rate": 0.5}, only="one")["one"] == "executed"
+    assert sent == []
 
 
 def test_a_killed_kernel_is_an_error_of_its_chapter(book: Book, store: Store) -> None:

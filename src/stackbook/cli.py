@@ -5,6 +5,7 @@ import io
 import json
 import signal
 import sys
+from itertools import zip_longest
 from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -100,21 +101,23 @@ def params(
     json_: Json = False,
 ) -> None:
     """List what the chapters can be re-executed with."""
+    from stackbook import facts
     from stackbook.press.chapters import Book
 
     book = Book()
     chosen = list(book.chapters.values()) if chapter is None else [book.chapter(chapter)]
-    declared = [(each.name, one) for each in chosen for one in each.parameters.values()]
     if json_:
+        declared = [(each.name, one) for each in chosen for one in each.parameters.values()]
         print(json.dumps([{"chapter": name, **one._asdict()} for name, one in declared], indent=1))
         return
-    _table(
-        ["chapter", "parameter", "default", "unit", "bounds", "meaning"],
-        [
-            [name, one.name, str(one.default), one.unit, one.bounds, one.meaning]
-            for name, one in declared
-        ],
-    )
+    rows = {
+        each.name: [
+            [one.name, facts.plain(one.default), one.unit, one.bounds, one.meaning]
+            for one in each.parameters.values()
+        ]
+        for each in chosen
+    }
+    _table(["parameter", "default", "unit", "bounds", "meaning"], _by_chapter(rows))
 
 
 @app.command()
@@ -127,7 +130,9 @@ def findings(json_: Json = False) -> None:
     shown = {chapter.name: store.shown(chapter) for chapter in Book().chapters.values()}
     built = {name: content.findings for name, content in shown.items() if content}
     if not built:
-        raise StackbookError(f"nothing was built in {store.folder}; run `stackbook build` first")
+        raise StackbookError(
+            f"nothing was built in {store.folder.absolute()}; run `stackbook build` first"
+        )
     if json_:
         print(json.dumps(built, indent=1))
     else:
@@ -153,7 +158,7 @@ def validate(
                     *(one.case, one.quantity, one.kind, one.unit),
                     *(f"{one.published:.6g}", f"{one.computed:.6g}"),
                     f"{one.error:+.2%}" if one.published else "",
-                    f"{one.tolerance:g} {one.tolerance_kind}",
+                    _tolerance(one.tolerance, one.tolerance_kind),
                     "FAILED" if one.failed else f"miss: {one.miss}" if one.miss else "met",
                 ]
                 for one in results
@@ -177,7 +182,7 @@ def serve(port: Annotated[int, typer.Option(help="TCP port.", min=0, max=65535)]
 
     site = default_store().html
     if not (site / "index.html").is_file():
-        raise StackbookError(f"no site in {site}; run `stackbook build` first")
+        raise StackbookError(f"no site in {site.absolute()}; run `stackbook build` first")
     handler = partial(SimpleHTTPRequestHandler, directory=str(site))
     try:
         server = ThreadingHTTPServer(("127.0.0.1", port), handler)
@@ -322,28 +327,49 @@ def _plain(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _print_findings(findings: dict[str, list[dict[str, Any]]]) -> None:
-    rows = []
+    rows: dict[str, list[list[str]]] = {}
     for chapter, records in findings.items():
+        rows[chapter] = []
         for record in records:
             spread = f"{record['low']:.6g} to {record['high']:.6g}" if "low" in record else ""
             spread = spread or f"none: {record['why']}"
-            rows.append([chapter, record["name"], f"{record['value']:.6g}", spread, record["unit"]])
-    _table(["chapter", "finding", "value", "range", "unit"], rows)
+            rows[chapter].append([record["name"], f"{record['value']:.6g}", record["unit"], spread])
+    _table(["finding", "value", "unit", "range"], _by_chapter(rows))
+
+
+def _tolerance(width: float, kind: str) -> str:
+    """±5%, ±0.005, ≤ +10%."""
+    match kind:
+        case "absolute":
+            return f"±{width:g}"
+        case "relative":
+            return f"±{100 * width:g}%"
+    return f"≤ +{100 * width:g}%" if kind == "at most" else f"≥ -{100 * width:g}%"
+
+
+def _by_chapter(rows: dict[str, list[list[str]]]) -> list[list[str]]:
+    """All `rows`, those of a chapter under a line with its name."""
+    return [row for chapter, own in rows.items() if own for row in ([chapter], *own)]
 
 
 def _table(heads: list[str], rows: list[list[str]]) -> None:
-    from rich.box import SIMPLE
+    """Print a table: as wide as the terminal, or wider where names would break."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=SIMPLE)
-    for head in heads:
-        table.add_column(head, overflow="fold")
+    table = Table(box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    for head, *cells in zip_longest(heads, *rows, fillvalue=""):
+        words = [word for cell in (head, *cells) for word in cell.split()]
+        name = all(" " not in cell for cell in cells)
+        table.add_column(head, no_wrap=name, min_width=max(map(len, words), default=0))
     for row in rows:
         table.add_row(*row)
     console = Console(markup=False, highlight=False)
     if not console.is_terminal:
         console.width = 200
+    needed = console.measure(table, options=console.options.update(max_width=1000)).minimum
+    console.width = max(console.width, needed)
     console.print(table)
 
 

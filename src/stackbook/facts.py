@@ -1,7 +1,9 @@
 """Facts: the tables in `data/`, read with the types, and checked by the rules, of their schema."""
 
 import csv
+import difflib
 import hashlib
+import io
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -83,6 +85,13 @@ class Package:
         """Every broken rule of table `name`, a line each."""
         return list(self._read(name)[1])
 
+    def check(self) -> None:
+        """FactsError with the first broken rule of all tables, and how many more there are."""
+        broken = [line for name in self.resources for line in self.violations(name)]
+        if broken:
+            more = f" ({len(broken) - 1} more: `stackbook data check`)" if broken[1:] else ""
+            raise FactsError(broken[0] + more)
+
     def digest(self, name: str) -> str:
         """SHA-256 of the table and its schema: what a result that used the table depends on."""
         resource = self.resource(name)
@@ -103,17 +112,25 @@ class Package:
         """What keeps the file from being a table of the columns `wanted`; empty if nothing."""
         path = self.folder / resource["path"]
         try:
-            with path.open(encoding="utf-8", newline="") as file:
-                rows = csv.reader(file, strict=True)
-                for row in rows:
-                    if rows.line_num == 1 and row != wanted:
-                        return f"{resource['path']}: columns are {row}, not {wanted}"
-                    if len(row) != len(wanted):
-                        return (
-                            f"{resource['path']}, row {rows.line_num}: {len(row)} cells under "
-                            f"{len(wanted)} columns; put text with a comma between quotes"
-                        )
-        except (csv.Error, UnicodeDecodeError) as error:
+            data = path.read_bytes()
+            rows = csv.reader(io.StringIO(data.decode(), newline=""), strict=True)
+            for row in rows:
+                if rows.line_num == 1 and row != wanted:
+                    return f"{resource['path']}: columns are {row}, not {wanted}"
+                if len(row) != len(wanted):
+                    return (
+                        f"{resource['path']}, row {rows.line_num}: {len(row)} cells under "
+                        f"{len(wanted)} columns; put text with a comma between quotes"
+                    )
+        except FileNotFoundError:
+            return (
+                f"table {resource['name']}: there is no {path}; restore the file, "
+                "or take the table out of datapackage.json"
+            )
+        except UnicodeDecodeError as error:
+            row_number = data.count(b"\n", 0, error.start) + 1
+            return f"{resource['path']}, row {row_number}: not UTF-8 CSV, {error}"
+        except csv.Error as error:
             return f"{resource['path']}, after row {rows.line_num}: not UTF-8 CSV, {error}"
         return ""
 
@@ -121,6 +138,7 @@ class Package:
         self, resource: dict[str, Any], raw: pl.DataFrame, frame: pl.DataFrame
     ) -> Iterator[str]:
         schema = resource["schema"]
+        key = schema.get("primaryKey", [])
 
         def bad(column: str, passes: pl.Expr, rule: str, data: pl.DataFrame = frame) -> list[str]:
             rows = data.select(rows=(~passes).fill_null(False).arg_true()).to_series()
@@ -140,7 +158,7 @@ class Package:
                 yield from bad(name, column.is_finite(), "finite")
             if rules.get("required"):
                 yield from bad(name, pl.col("__raw__").is_not_null(), "required", both)
-            if rules.get("unique"):
+            if rules.get("unique") and key != [name]:
                 yield from bad(name, column.is_first_distinct() | column.is_null(), "unique")
             for rule, test in _TEST.items():
                 if rule in rules:
@@ -148,22 +166,28 @@ class Package:
                     if field["type"] == "date" and rule in ("minimum", "maximum"):
                         bound = pl.lit(bound).str.to_date()
                     yield from bad(name, test(column, bound), f"{rule} {rules[rule]}")
-        key = schema.get("primaryKey", [])
         if key:
-            first = pl.struct(key).is_first_distinct()
-            yield from bad(key[0], first, f"primary key ({', '.join(key)}) is unique")
+            named = f"primary key ({', '.join(key)})"
+            first, text = pl.struct(key).is_first_distinct(), pl.concat_str(key, separator="\0")
+            yield from bad(key[0], first, f"{named} is unique")
+            yield from bad(key[0], (text >= text.shift()) | ~first, f"sorted by {named}", raw)
         for foreign in schema.get("foreignKeys", []):
             (name,), other = foreign["fields"], foreign["reference"]
             (target,) = other["fields"]
-            path = self.folder / self.resource(other["resource"])["path"]
+            there = self.resource(other["resource"])
+            if self._malformed(there, [field["name"] for field in there["schema"]["fields"]]):
+                continue  # said of that table
+            path = self.folder / there["path"]
             known = pl.read_csv(path, columns=[target], infer_schema=False)[target]
             passes = pl.col(name).is_in(known.implode()) | pl.col(name).is_null()
             yield from bad(name, passes, f"one of {other['resource']}.{target}")
-        for rule in schema.get("rules", []):
-            named = [f["name"] for f in schema["fields"] if re.search(rf"\b{f['name']}\b", rule)]
-            if not named:
+        for each in schema.get("rules", []):
+            worded = {"rule": each, "message": each} if isinstance(each, str) else each
+            rule, message = worded["rule"], worded["message"]
+            about = [f["name"] for f in schema["fields"] if re.search(rf"\b{f['name']}\b", rule)]
+            if not about:
                 raise FactsError(f"table {resource['name']}: rule {rule!r} names no column")
-            yield from bad(named[0], pl.sql_expr(rule), rule)
+            yield from bad(about[0], pl.sql_expr(rule), message)
 
 
 def _typed(field: dict[str, Any]) -> pl.Expr:
@@ -195,15 +219,31 @@ def table(name: str) -> pl.LazyFrame:
 
 def parameter(symbol: str) -> Uncertain:
     """The uncertain model input `symbol` of table `parameters`, with its range and source."""
-    rows = table("parameters").filter(pl.col("symbol") == symbol).collect()
+    known = table("parameters").collect()
+    rows = known.filter(pl.col("symbol") == symbol)
     if rows.is_empty():
-        raise FactsError(f"no parameter {symbol!r}; `stackbook data show parameters` lists them")
+        symbols = {each.lower(): each for each in known["symbol"]}
+        near = difflib.get_close_matches(symbol.lower(), symbols, n=1, cutoff=0.5)
+        hint = f" (did you mean {symbols[near[0]]}?)" if near else ""
+        raise FactsError(
+            f"no parameter {symbol!r}{hint}; `stackbook data show parameters` lists them"
+        )
     return Uncertain(**rows.select(Uncertain._fields).row(0, named=True))
 
 
 def central(symbol: str) -> float:
     """Central value of the model input `symbol`, where its range does not matter."""
     return parameter(symbol).central
+
+
+def plain(value: float | str) -> str:
+    """`value` as a reader types it: 0.05, 12000, 1.2e9."""
+    if not isinstance(value, float):
+        return str(value)
+    if abs(value) < 1e7:
+        return f"{value:.12g}"
+    mantissa, exponent = f"{value:.11e}".split("e")
+    return f"{float(mantissa):.12g}e{int(exponent)}"
 
 
 def cite(*keys: str) -> str:

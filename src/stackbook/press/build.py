@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import stackbook
-from stackbook import StackbookError
+from stackbook import StackbookError, facts
 from stackbook.press import pages
 from stackbook.press.chapters import Book, Chapter, Value, Values
 from stackbook.press.execution import Executed, Failed, digest, execute
@@ -65,7 +65,10 @@ def run(
     force: bool = False,
     told: Told = lambda chapter, state: None,
 ) -> dict[str, Executed]:
-    """Results of the chapters named in `work`, at its values; StackbookError if any failed."""
+    """Results of the chapters named in `work`, at its values.
+
+    Raises StackbookError if any failed, or a table that they may read breaks a rule.
+    """
     results: dict[str, Executed] = {}
     for name, values in work.items():
         known = None if force else store.load(book.chapters[name], values)
@@ -75,6 +78,7 @@ def run(
     missing = {name: values for name, values in work.items() if name not in results}
     failures: list[str] = []
     if missing:
+        facts.package().check()
         todo = [(book.chapters[name], values) for name, values in missing.items()]
         for chapter, outcome in _executed(todo, scheduler, told):
             failed = store.failed / f"{chapter.name}.ipynb"

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from stackbook import StackbookError, home
+from stackbook.facts import plain
 
 Value = float | int | bool | str
 Values = Mapping[str, Value]
@@ -45,7 +46,7 @@ class Parameter(NamedTuple):
         """The admitted values in words."""
         if self.choices:
             return " · ".join(self.choices)
-        return "" if self.low is None else f"{self.low:g} to {self.high:g}"
+        return " to ".join(plain(end) for end in (self.low, self.high) if end is not None)
 
     def check(self, given: Any) -> Value:
         """`given` (text, too) in this parameter's type; StackbookError where that cannot be."""

@@ -105,6 +105,12 @@ def _kernel_manager(folder: Path) -> type:
             options["env"] = os.environ | {"IPYTHONDIR": str(folder / "ipython")}
             return await super()._async_pre_start_kernel(**options)
 
+        async def _async_interrupt_kernel(self) -> None:
+            # Not before the request to shut down, as Jupyter does: a kernel that has just become
+            # idle tells of it on standard error.
+            if not self.shutting_down:
+                await super()._async_interrupt_kernel()
+
     return Manager
 
 
@@ -149,8 +155,9 @@ def _failed(chapter: Chapter, values: Values, reason: str, path: Path) -> Failed
             line = int(found[1]) if found else 1
             where = f"in cell {number}, line {line} ({code[line - 1].strip()})"
     changed = chapter.changed(values)
-    given = ", ".join(f"{name}={value}" for name, value in changed.items()) or "its defaults"
-    return Failed(f"chapter {chapter.name} raised {where} with {given}: {reason}", notebook)
+    given = [f"{name}={facts.plain(value)}" for name, value in changed.items()] or ["its defaults"]
+    message = f"chapter {chapter.name} raised {where} with {', '.join(given)}: {reason}"
+    return Failed(message, notebook)
 
 
 def _clean(notebook: Any, chapter: Chapter, values: Values) -> str:

@@ -2,9 +2,11 @@
 
 import html
 import json
+import posixpath
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from stackbook import facts
@@ -12,22 +14,38 @@ from stackbook.press.chapters import Book, Chapter, Parameter, Value
 from stackbook.press.store import Store, write
 
 _GLUED = "application/papermill.record/text/plain"
+_GLUE = re.compile(r"\{glue:\w*\}`([^`:]+)\.ipynb::")
+_HEADING = re.compile(r"^# .+\n?", re.MULTILINE)
+
+Changed = Mapping[str, dict[str, Value]]
+"""By chapter, the parameters that differ from the book's."""
 
 
 def prepare(book: Book, store: Store) -> None:
     """Write the sources of the site into `pages/`, touching only files that differ."""
     wanted = {store.pages / "_config.yml": book.config.read_bytes()}
+    shown = {name: store.shown(chapter) for name, chapter in book.chapters.items()}
+    changed = {
+        name: book.chapters[name].changed(_values(book.chapters[name], one.notebook))
+        for name, one in shown.items()
+        if one
+    }
     for path in sorted(book.folder.rglob("*")):
         name = path.relative_to(book.folder)
         if path.is_dir() or name.parts[0] == "scenarios" or any(p[0] == "." for p in name.parts):
             continue
         if name.with_suffix("").as_posix() not in book.chapters:
-            wanted[store.pages / name] = path.read_bytes()
+            content = path.read_bytes()
+            if path.suffix == ".md":
+                text = content.decode()
+                content = _boxed(text, _behind(name.as_posix(), text, changed)).encode()
+            wanted[store.pages / name] = content
     for chapter in book.chapters.values():
-        shown = store.shown(chapter)
-        if shown is None:
+        one = shown[chapter.name]
+        if one is None:
             continue
-        wanted[store.pages / f"{chapter.name}.ipynb"] = page(chapter, shown.notebook).encode()
+        text = page(chapter, one.notebook, changed)
+        wanted[store.pages / f"{chapter.name}.ipynb"] = text.encode()
         for file in (f"{chapter.name}.ipynb", f"{chapter.name}.findings.json"):
             wanted[store.pages / "_notebooks" / file] = (store.notebooks / file).read_bytes()
     for path, content in wanted.items():
@@ -37,35 +55,63 @@ def prepare(book: Book, store: Store) -> None:
             path.unlink()
 
 
-def page(chapter: Chapter, notebook: dict[str, Any]) -> str:
+def page(chapter: Chapter, notebook: dict[str, Any], changed: Changed) -> str:
     """The executed `notebook` as readers see it: prose and charts, code folded, parameters last."""
-    given = notebook["metadata"]["stackbook"]["parameters"]
-    values = {name: given[name] for name in chapter.parameters}
+    values = _values(chapter, notebook)
     cells = [cell for cell in notebook["cells"] if not _is_parameters(cell)]
     for cell in cells:
         if cell["cell_type"] == "code" and "tags" not in cell["metadata"]:
             visible = [out for out in cell["outputs"] if _GLUED not in out.get("data", {})]
             cell["metadata"]["tags"] = ["hide-input" if visible else "remove-cell"]
-    changed = chapter.changed(values)
-    if changed:
-        heading, _, rest = "".join(cells[0]["source"]).partition("\n")
-        cells[0]["source"] = heading
-        told = ", ".join(f"`{name} = {_plain(value)}`" for name, value in changed.items())
-        box = f":::{{admonition}} Executed with other parameters than the book's\n{told}\n:::\n"
-        cells.insert(1, _markdown("parameters-changed", box + rest))
-    cells.append(_markdown("parameters-table", "\n".join(_parameter_section(chapter, values))))
+    told = [_assigned(changed[chapter.name])]
+    if not values:
+        prose = [cell for cell in cells if cell["cell_type"] == "markdown"]
+        told = _behind(chapter.name, "".join(chain(*(cell["source"] for cell in prose))), changed)
+    cells[0]["source"] = _boxed("".join(cells[0]["source"]), told)
+    last = "\n".join(_last_section(chapter, values))
+    cells.append({"cell_type": "markdown", "id": "last-section", "metadata": {}, "source": last})
     return json.dumps({**notebook, "cells": cells}, indent=1, ensure_ascii=False) + "\n"
+
+
+def _values(chapter: Chapter, notebook: dict[str, Any]) -> dict[str, Value]:
+    """Those that `notebook` was executed with."""
+    given = notebook["metadata"]["stackbook"]["parameters"]
+    return {name: given[name] for name in chapter.parameters}
+
+
+def _behind(page: str, text: str, changed: Changed) -> list[str]:
+    """A line for each chapter with changed parameters whose findings `text` of `page` glues."""
+    folder = posixpath.join("/", posixpath.dirname(page))
+    glued = {posixpath.normpath(posixpath.join(folder, path)) for path in _GLUE.findall(text)}
+    return [
+        f"- {{doc}}`{name} </{name}>`: {_assigned(values)}"
+        for name, values in changed.items()
+        if values and f"/{name}" in glued
+    ]
+
+
+def _boxed(text: str, told: list[str]) -> str:
+    """`text` with what is `told` in a box under its heading, if anything is."""
+    lines = [line for line in told if line]
+    if not lines:
+        return text
+    box = [":::{admonition} Executed with other parameters than the book's", *lines, ":::", ""]
+    return _HEADING.sub(lambda heading: "\n".join([heading[0], *box]), text, count=1)
+
+
+def _assigned(values: dict[str, Value]) -> str:
+    return ", ".join(f"`{name} = {facts.plain(value)}`" for name, value in values.items())
 
 
 def _is_parameters(cell: dict[str, Any]) -> bool:
     return not {"parameters", "injected-parameters"}.isdisjoint(cell["metadata"].get("tags", []))
 
 
-def _parameter_section(chapter: Chapter, values: dict[str, Value]) -> Iterator[str]:
+def _last_section(chapter: Chapter, values: dict[str, Value]) -> Iterator[str]:
     """The parameters' table, the command that re-executes the page, the notebook to take away."""
     changed = chapter.changed(values)
     up = "../" * chapter.name.count("/")
-    yield "## Run this page with your own numbers"
+    yield "## Run this page with your own numbers" if values else "## Take this page away"
     yield ""
     if values:
         yield "```{list-table}"
@@ -76,29 +122,25 @@ def _parameter_section(chapter: Chapter, values: dict[str, Value]) -> Iterator[s
         yield from _row(["Parameter", "Value", *default, "Unit", "Bounds", "Meaning"])
         for name, value in values.items():
             parameter = chapter.parameters[name]
-            was = [_plain(parameter.default) if name in changed else ""] if changed else []
-            shown = f"**{_plain(value)}**" if name in changed else _plain(value)
+            was = [facts.plain(parameter.default) if name in changed else ""] if changed else []
+            shown = f"**{facts.plain(value)}**" if name in changed else facts.plain(value)
             unit = "" if parameter.unit == "-" else parameter.unit
             about = [unit, parameter.bounds, parameter.meaning + _evidence(parameter)]
             yield from _row([f"`{name}`", shown, *was, *about])
         yield "```"
         yield ""
-    example = changed or {name: values[name] for name in list(values)[:1]}
-    given = "".join(f" -p {name}={shlex.quote(_plain(value))}" for name, value in example.items())
-    yield "```bash"
-    yield f"stackbook build --only {chapter.name}{given}"
-    yield "```"
-    yield ""
+        example = changed or {name: values[name] for name in list(values)[:1]}
+        given = [f"-p {name}={shlex.quote(facts.plain(each))}" for name, each in example.items()]
+        yield "```bash"
+        yield f"stackbook build --only {chapter.name} {' '.join(given)}"
+        yield "```"
+        yield ""
     base = f"{up}_notebooks/{chapter.name}"
     yield (
         '<p class="stackbook-take">'
         f'<a href="{html.escape(base)}.ipynb" download>Executed notebook</a> · '
         f'<a href="{html.escape(base)}.findings.json" download>Findings (JSON)</a></p>'
     )
-
-
-def _plain(value: Value) -> str:
-    return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
 def _row(cells: list[str]) -> Iterator[str]:
@@ -111,10 +153,7 @@ def _evidence(parameter: Parameter) -> str:
     if parameter.symbol is None:
         return ""
     fact = facts.parameter(parameter.symbol)
-    spread = "" if fact.low is None else f" {fact.low:g} to {fact.high:g},"
+    ends = [facts.plain(end) for end in (fact.low, fact.high) if end is not None]
+    spread = f" {' to '.join(ends)}," if ends else ""
     cited = re.sub(r"([\[\]*_`$])", r"\\\1", facts.cite(fact.source))
     return f" (evidence:{spread} {cited}; confidence {fact.confidence})"
-
-
-def _markdown(name: str, text: str) -> dict[str, Any]:
-    return {"cell_type": "markdown", "id": name, "metadata": {}, "source": text}
