@@ -273,6 +273,8 @@ def test_data_leaves_out_what_only_helps_to_draw():
     assert table.splitlines()[:2] == ["date,owner,usd", "2020-01-01,Google,1.0"]
     assert not others
     assert _tables(forms()["bridge"].to_dict())[0].startswith("step,value\nfoundry,0.21\n")
+    places = {"datasets": {"labels": [{"series": "memory", "_at": 1.0}]}}
+    assert _tables(places) == []
 
 
 COLOURS = {**LAYERS, **OWNERS, **{f"series {k}": colour for k, colour in enumerate(SERIES)}}
@@ -283,6 +285,17 @@ def test_colours_stand_out_on_white_and_dark(name):
     light = luminance(COLOURS[name])
     assert (1.0 + 0.05) / (light + 0.05) >= 3.0
     assert (light + 0.05) / (luminance("#121212") + 0.05) >= 3.0
+
+
+@pytest.mark.parametrize("name", COLOURS)
+def test_on_the_dark_page_a_label_can_have_the_colour_of_its_line(name):
+    colour = COLOURS[name]
+    lighter = charts.on_dark()[colour]
+    light = luminance(lighter)
+    assert (light + 0.05) / (luminance("#121212") + 0.05) >= 4.5
+    assert (light + 0.05) / (luminance("#111111") + 0.05) >= 4.5, "text on a bar"
+    hues = [np.arctan2(lab[2], lab[1]) for lab in (views(colour)[0], views(lighter)[0])]
+    assert abs(np.angle(np.exp(1j * (hues[0] - hues[1])), deg=True)) < 4.0
 
 
 def views(colour: str) -> list[np.ndarray]:
@@ -310,13 +323,16 @@ SELLERS = ["Nvidia", "AMD", "Broadcom", "TSMC", "Micron", "SK hynix", "Samsung",
     [list(LAYERS.values()), [OWNERS[n] for n in BUYERS], [OWNERS[n] for n in SELLERS], SERIES],
     ids=["layers", "buyers", "sellers", "series"],
 )
-def test_colours_drawn_together_stay_apart(colours):
+@pytest.mark.parametrize(("theme", "apart", "least"), [("light", 0.08, 0.04), ("dark", 0.06, 0.03)])
+def test_colours_drawn_together_stay_apart(colours, theme, apart, least):
+    if theme == "dark":
+        colours = [charts.on_dark()[colour] for colour in colours]
     for one, other in combinations(colours, 2):
         usual, *others = (
             np.linalg.norm(a - b) for a, b in zip(views(one), views(other), strict=True)
         )
-        assert usual >= 0.08, (one, other)
-        assert min(others) >= 0.04, (one, other)
+        assert usual >= apart, (one, other)
+        assert min(others) >= least, (one, other)
 
 
 CHROMIUM = shutil.which("chromium")
@@ -343,7 +359,8 @@ def test_browser_fits_as_python_does():
         browser.close()
 
 
-def test_the_browser_knows_the_neutral_colours() -> None:
-    """It replaces them by the theme's."""
-    script = (home() / "book" / "_static" / "charts.js").read_text()
-    assert all(colour in script for colour in (charts.INK, charts.MUTED, charts.GRID))
+def test_the_page_knows_the_neutral_colours() -> None:
+    """It replaces them by the theme's, and the white text on bars by dark text."""
+    style = (home() / "book" / "_static" / "charts.css").read_text()
+    for colour in (charts.INK, charts.MUTED, charts.GRID, "#ffffff"):
+        assert f"--chart-{colour[1:]}: " in style

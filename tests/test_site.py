@@ -7,12 +7,14 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from stackbook import charts
 from stackbook.press.build import build
 from stackbook.press.chapters import Book
 from stackbook.press.store import Store
@@ -154,6 +156,45 @@ def test_charts_follow_the_theme(visit: Any, http: str) -> None:
     assert contrast(page.evaluate(colour), background) > 4.5
 
 
+@pytest.mark.parametrize("name", ["layers/chips", "layers/memory-packaging"])
+def test_in_the_dark_a_label_has_the_colour_of_its_line(visit: Any, http: str, name: str) -> None:
+    page, _ = visit(address(http, name), color_scheme="dark")
+    scroll(page)
+    drawn = page.evaluate(
+        "[...document.querySelectorAll('.chart-live svg')].map(svg => ["
+        "[...svg.querySelectorAll('.mark-line path')].map(e => getComputedStyle(e).stroke),"
+        "[...svg.querySelectorAll('.mark-text.role-mark text')].map(e => getComputedStyle(e).fill)"
+        "])"
+    )
+    lighter = charts.on_dark()
+    hues = {rgb(colour) for colour in lighter.values()}
+    pairs = [(hues & {*lines}, hues & {*labels}) for lines, labels in drawn]
+    assert any(len(lines) > 2 and lines == labels for lines, labels in pairs)
+    assert not {rgb(colour) for colour in lighter} & {c for pair in drawn for c in chain(*pair)}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_table_lies_on_the_page_and_fits_it(visit: Any, http: str, theme: str) -> None:
+    wide = {"viewport": {"width": 1280, "height": 900}, "color_scheme": theme}
+    for name in ("back/validation", "layers/chips"):
+        page, _ = visit(address(http, name), **wide)
+        table = page.locator("table.stackbook-params, .stackbook-params table")
+        assert table.evaluate("t => t.parentElement.scrollWidth <= t.parentElement.clientWidth")
+        behind = (
+            "t => { const own = []; for (let e = t; e !== document.body; e = e.parentElement)"
+            " own.push(getComputedStyle(e).backgroundColor); return own; }"
+        )
+        page_itself = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert {*table.evaluate(behind)} <= {"rgba(0, 0, 0, 0)", page_itself}
+        cell = table.locator("td").first.evaluate("e => getComputedStyle(e).color")
+        assert contrast(cell, page_itself) > 4.5
+
+
+def rgb(colour: str) -> str:
+    """#rrggbb as browsers report it."""
+    return "rgb({}, {}, {})".format(*(int(colour[i : i + 2], 16) for i in (1, 3, 5)))
+
+
 def contrast(one: str, other: str) -> float:
     """WCAG contrast of two CSS colours."""
 
@@ -211,7 +252,8 @@ def test_a_page_shows_its_parameters_and_how_to_run_it(visit: Any, http: str, na
         words = row.inner_text().replace("’", "'")  # noqa: RUF001
         assert parameter.meaning in words and parameter.bounds in words
         assert parameter.unit in words or parameter.unit == "-"
-    assert f"stackbook build --only {name}" in page.locator("article").inner_text()
+    command = f"stackbook build --only {name}" in page.locator("article").inner_text()
+    assert command == bool(BOOK.chapters[name].parameters)
     with page.expect_download() as download:
         page.get_by_role("link", name="Executed notebook").click()
     shown = (STORE.notebooks / f"{name}.ipynb").read_bytes()

@@ -20,15 +20,10 @@
     return {...spec, columns, spec: {...spec.spec, width: each}};
   }
 
-  // The neutral colours of stackbook.charts, as the page's theme has them.
+  // The colours of stackbook.charts, as the page's theme has them.
   function themed(text) {
     const style = getComputedStyle(document.documentElement);
-    const colours = {
-      "#2b2b2b": "--pst-color-text-base",
-      "#666666": "--pst-color-text-muted",
-      "#e3e3e3": "--chart-grid",
-    };
-    return text.replace(/#2b2b2b|#666666|#e3e3e3/g, (c) => style.getPropertyValue(colours[c]).trim() || c);
+    return text.replace(/#[0-9a-f]{6}\b/g, (c) => style.getPropertyValue(`--chart-${c.slice(1)}`).trim() || c);
   }
 
   const vegaUrl = new URL("vega.js", document.currentScript.src).href;

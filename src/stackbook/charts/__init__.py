@@ -4,7 +4,7 @@ Importing this package makes every Altair chart carry a live specification, a st
 words, so that it can be read in JupyterLab, on the site, without JavaScript and on paper.
 """
 
-from .colours import GRID, INK, LAYERS, MUTED, OWNERS, SERIES, layer_scale, owner_scale
+from .colours import GRID, INK, LAYERS, MUTED, OWNERS, SERIES, layer_scale, on_dark, owner_scale
 from .figures import MIME, VEGALITE, enable, figure, fit, still
 from .forms import bridge, lines, ranges, small_multiples, stacked
 
@@ -22,6 +22,7 @@ __all__ = [
     "fit",
     "layer_scale",
     "lines",
+    "on_dark",
     "owner_scale",
     "ranges",
     "small_multiples",

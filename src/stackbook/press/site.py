@@ -16,7 +16,6 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
-from string import ascii_lowercase, ascii_uppercase
 from typing import Any
 from urllib.parse import quote
 
@@ -51,6 +50,7 @@ class VegaLite:
 def setup(app: Any) -> dict[str, Any]:
     app.stackbook_kept = set()
     app.add_node(vegalite, html=(_visit, None))
+    app.add_css_file("colours.css")
     app.connect("builder-inited", _bring)
     app.connect("env-before-read-docs", _sparingly)
     app.connect("doctree-resolved", _place)
@@ -59,7 +59,10 @@ def setup(app: Any) -> dict[str, Any]:
 
 
 def _bring(app: Any) -> None:
-    """Write Vega and MathJax beside the pages. Scripts in a source's `_static` load everywhere."""
+    """Write Vega, MathJax and the dark page's colours beside the pages.
+
+    Scripts in a source's `_static` load everywhere.
+    """
     if app.builder.name != "html":
         return
     import vl_convert
@@ -73,6 +76,9 @@ def _bring(app: Any) -> None:
     )
     about = "/* Vega, Vega-Lite and Vega-Embed (BSD-3-Clause) */"
     (static / "vega.js").write_text(f"{about}\n(() => {{{script}}})();\n", "utf-8")
+    pairs = charts.on_dark().items()
+    properties = " ".join(f"--chart-{colour[1:]}: {lighter};" for colour, lighter in pairs)
+    (static / "colours.css").write_text(f'html[data-theme="dark"] {{ {properties} }}\n', "utf-8")
     found = find_spec("sphinx-mathjax-offline")
     assert found and found.origin
     source = Path(found.origin).parent / "static/mathjax"
@@ -118,8 +124,8 @@ def _place(app: Any, document: nodes.document, page: str) -> None:
         pictures = [_still(app, spec, width) for width in (WIDE, NARROW)]
         tables = _tables(spec)
         names = [f"_charts/{page}-{k}{suffix}" for suffix in (".svg", "-narrow.svg")]
-        tails = [""] if len(tables) == 1 else [f"-{letter}" for letter in ascii_lowercase]
-        sheets = [f"_charts/{page}-{k}{tail}.csv" for tail, _ in zip(tails, tables, strict=False)]
+        tails = [f"-{n}" for n, _ in enumerate(tables, 1)] if tables[1:] else ["" for _ in tables]
+        sheets = [f"_charts/{page}-{k}{tail}.csv" for tail in tails]
         for name, text in zip(names + sheets, pictures + tables, strict=True):
             file = Path(app.outdir, name)
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -129,11 +135,11 @@ def _place(app: Any, document: nodes.document, page: str) -> None:
 
 
 def _tables(spec: dict[str, Any]) -> list[str]:
-    """The chart's data as CSV, without the columns (`_…`) that only help to draw."""
+    """The chart's data as CSV, without what only helps to draw: columns `_…`, and names alone."""
     tables = []
     for rows in spec.get("datasets", {}).values():
         columns = [name for name in dict.fromkeys(chain(*rows)) if not name.startswith("_")]
-        if columns:
+        if any(isinstance(row.get(name), int | float) for row in rows for name in columns):
             text = io.StringIO()
             writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
             writer.writeheader()
@@ -151,9 +157,10 @@ def _html(spec: dict[str, Any], title: str, pictures: list[str], links: list[str
     wide, narrow = (re.search(r'width="(\d+)" height="(\d+)"', svg) for svg in pictures)
     assert wide and narrow
     bound = any("bind" in param for param in spec.get("params", []))
+    sheets = links[2:]
     data = [
-        f'<a href="{link}" download>data {letter} (CSV)</a>'.replace("  ", " ")
-        for link, letter in zip(links[2:], ascii_uppercase if links[3:] else [""], strict=False)
+        f'<a href="{link}" download>data{f" {n} of {len(sheets)}" if sheets[1:] else ""} (CSV)</a>'
+        for n, link in enumerate(sheets, 1)
     ]
     data.append(f'<a href="{links[0]}">picture (SVG)</a>')
     text = json.dumps(spec, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
