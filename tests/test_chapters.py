@@ -12,7 +12,7 @@ from stackbook.press import execution
 from stackbook.press.chapters import Book, Chapter, Value
 
 BOOK = Book()
-GLUED = re.compile(r"\{glue:(?:text)?\}`(?:(?P<page>[^`:]+)::)?(?P<name>\w+)(?P<format>:[^`]+)?`")
+GLUED = re.compile(r"\{glue:text\}`(?:(?P<page>[^`:]+)::)?(?P<name>\w+)(?P<format>:[^`]+)?`")
 
 
 def run(
