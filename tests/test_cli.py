@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from stackbook import facts, home
-from stackbook.press.chapters import Book
+from stackbook.press.chapters import Book, plain
 
 CHAPTERS = list(Book().chapters)
 
@@ -102,8 +102,8 @@ def test_names_stay_whole_on_a_terminal(
 def test_a_parameter_is_written_in_one_notation_that_can_be_given_back() -> None:
     for chapter in Book().chapters.values():
         for one in chapter.parameters.values():
-            written = [facts.plain(each) for each in (one.low, one.default, one.high) if each]
-            assert one.check(facts.plain(one.default)) == one.default
+            written = [plain(each) for each in (one.low, one.default, one.high) if each]
+            assert one.check(plain(one.default)) == one.default
             assert len({"e" in each for each in written}) == 1 or one.choices, written
 
 

@@ -203,22 +203,3 @@ def test_a_parameter_has_its_range_and_source() -> None:
         facts.central("r_hs")
     with pytest.raises(FactsError, match="no parameter 'zzz'; "):
         facts.central("zzz")
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.05, "0.05"),
-        (12000.0, "12000"),
-        (3750000000.0, "3.75e9"),
-        (1e10, "1e10"),
-        (-1.25e7, "-1.25e7"),
-        (0.0, "0"),
-        (8, "8"),
-        (True, "True"),
-        ("all chips", "all chips"),
-    ],
-)
-def test_a_number_is_written_as_readers_type_it(value: float | str, text: str) -> None:
-    assert facts.plain(value) == text
-    assert isinstance(value, str | bool) or float(text) == value

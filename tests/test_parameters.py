@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from stackbook import StackbookError, facts
-from stackbook.press.chapters import Book, Parameter, assigned, declared
+from stackbook.press.chapters import Book, Parameter, Value, assigned, declared, plain
 
 BOOK = Book()
 
@@ -145,3 +145,22 @@ def test_defaults_with_evidence_are_its_central_value() -> None:
             if parameter.symbol:
                 fact = facts.parameter(parameter.symbol)
                 assert parameter.default == pytest.approx(fact.central), parameter.name
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.05, "0.05"),
+        (12000.0, "12000"),
+        (3750000000.0, "3.75e9"),
+        (1e10, "1e10"),
+        (-1.25e7, "-1.25e7"),
+        (0.0, "0"),
+        (8, "8"),
+        (True, "True"),
+        ("all chips", "all chips"),
+    ],
+)
+def test_a_number_is_written_as_readers_type_it(value: Value, text: str) -> None:
+    assert plain(value) == text
+    assert isinstance(value, str | bool) or float(text) == value

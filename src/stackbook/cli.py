@@ -101,8 +101,7 @@ def params(
     json_: Json = False,
 ) -> None:
     """List what the chapters can be re-executed with."""
-    from stackbook import facts
-    from stackbook.press.chapters import Book
+    from stackbook.press.chapters import Book, plain
 
     book = Book()
     chosen = list(book.chapters.values()) if chapter is None else [book.chapter(chapter)]
@@ -112,7 +111,7 @@ def params(
         return
     rows = {
         each.name: [
-            [one.name, facts.plain(one.default), one.unit, one.bounds, one.meaning]
+            [one.name, plain(one.default), one.unit, one.bounds, one.meaning]
             for one in each.parameters.values()
         ]
         for each in chosen
@@ -149,7 +148,7 @@ def validate(
 
     results = validation.results(section)
     if json_:
-        print(json.dumps([_plain(one._asdict()) for one in results], indent=1, allow_nan=False))
+        print(json.dumps([_jsonable(one._asdict()) for one in results], indent=1, allow_nan=False))
     else:
         _table(
             ["case", "quantity", "kind", "unit", "published", "computed", "error", "tolerance", ""],
@@ -158,7 +157,7 @@ def validate(
                     *(one.case, one.quantity, one.kind, one.unit),
                     *(f"{one.published:.6g}", f"{one.computed:.6g}"),
                     f"{one.error:+.2%}" if one.published else "",
-                    _tolerance(one.tolerance, one.tolerance_kind),
+                    one.allowed,
                     "FAILED" if one.failed else f"miss: {one.miss}" if one.miss else "met",
                 ]
                 for one in results
@@ -226,7 +225,7 @@ def data_check() -> None:
     from stackbook import facts
 
     package = facts.package()
-    broken = [line for name in package.resources for line in package.violations(name)]
+    broken = package.broken()
     for line in broken:
         print(line, file=sys.stderr)
     if broken:
@@ -318,7 +317,7 @@ class _Progress:
         self._bars.update(self._tasks[chapter], state=state, total=done, completed=done)
 
 
-def _plain(record: dict[str, Any]) -> dict[str, Any]:
+def _jsonable(record: dict[str, Any]) -> dict[str, Any]:
     """With null for numbers that JSON does not know."""
     return {
         name: None if isinstance(value, float) and not isfinite(value) else value
@@ -335,16 +334,6 @@ def _print_findings(findings: dict[str, list[dict[str, Any]]]) -> None:
             spread = spread or f"none: {record['why']}"
             rows[chapter].append([record["name"], f"{record['value']:.6g}", record["unit"], spread])
     _table(["finding", "value", "unit", "range"], _by_chapter(rows))
-
-
-def _tolerance(width: float, kind: str) -> str:
-    """±5%, ±0.005, ≤ +10%."""
-    match kind:
-        case "absolute":
-            return f"±{width:g}"
-        case "relative":
-            return f"±{100 * width:g}%"
-    return f"≤ +{100 * width:g}%" if kind == "at most" else f"≥ -{100 * width:g}%"
 
 
 def _by_chapter(rows: dict[str, list[list[str]]]) -> list[list[str]]:

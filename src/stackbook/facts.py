@@ -1,7 +1,6 @@
 """Facts: the tables in `data/`, read with the types, and checked by the rules, of their schema."""
 
 import csv
-import difflib
 import hashlib
 import io
 import json
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from stackbook import StackbookError, home
+from stackbook import StackbookError, home, nearest
 
 _TYPES = {
     "string": pl.String,
@@ -85,9 +84,13 @@ class Package:
         """Every broken rule of table `name`, a line each."""
         return list(self._read(name)[1])
 
+    def broken(self) -> list[str]:
+        """Every broken rule of all tables, a line each."""
+        return [line for name in self.resources for line in self.violations(name)]
+
     def check(self) -> None:
         """FactsError with the first broken rule of all tables, and how many more there are."""
-        broken = [line for name in self.resources for line in self.violations(name)]
+        broken = self.broken()
         if broken:
             more = f" ({len(broken) - 1} more: `stackbook data check`)" if broken[1:] else ""
             raise FactsError(broken[0] + more)
@@ -222,11 +225,9 @@ def parameter(symbol: str) -> Uncertain:
     known = table("parameters").collect()
     rows = known.filter(pl.col("symbol") == symbol)
     if rows.is_empty():
-        symbols = {each.lower(): each for each in known["symbol"]}
-        near = difflib.get_close_matches(symbol.lower(), symbols, n=1, cutoff=0.5)
-        hint = f" (did you mean {symbols[near[0]]}?)" if near else ""
+        near = nearest(symbol, known["symbol"])
         raise FactsError(
-            f"no parameter {symbol!r}{hint}; `stackbook data show parameters` lists them"
+            f"no parameter {symbol!r}{near}; `stackbook data show parameters` lists them"
         )
     return Uncertain(**rows.select(Uncertain._fields).row(0, named=True))
 
@@ -234,16 +235,6 @@ def parameter(symbol: str) -> Uncertain:
 def central(symbol: str) -> float:
     """Central value of the model input `symbol`, where its range does not matter."""
     return parameter(symbol).central
-
-
-def plain(value: float | str) -> str:
-    """`value` as a reader types it: 0.05, 12000, 1.2e9."""
-    if not isinstance(value, float):
-        return str(value)
-    if abs(value) < 1e7:
-        return f"{value:.12g}"
-    mantissa, exponent = f"{value:.11e}".split("e")
-    return f"{float(mantissa):.12g}e{int(exponent)}"
 
 
 def cite(*keys: str) -> str:

@@ -1,7 +1,6 @@
 """Chapters: the book's sources, and the parameters that each chapter declares."""
 
 import ast
-import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -11,8 +10,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from stackbook import StackbookError, home
-from stackbook.facts import plain
+from stackbook import StackbookError, home, nearest
 
 Value = float | int | bool | str
 Values = Mapping[str, Value]
@@ -25,6 +23,16 @@ _LINE = re.compile(
     r"(?:, (?P<low>\S+) to (?P<high>[^\s\]]+)|, one of (?P<choices>[^]]+))?\] "
     r"(?P<meaning>[^{]+?)(?: \{(?P<symbol>\w+)\})?"
 )
+
+
+def plain(value: Value) -> str:
+    """`value` as a reader types it: 0.05, 12000, 1.2e9."""
+    if not isinstance(value, float):
+        return str(value)
+    if abs(value) < 1e7:
+        return f"{value:.12g}"
+    mantissa, exponent = f"{value:.11e}".split("e")
+    return f"{float(mantissa):.12g}e{int(exponent)}"
 
 
 class Parameter(NamedTuple):
@@ -60,7 +68,7 @@ class Parameter(NamedTuple):
         if isinstance(value, float) and not math.isfinite(value):
             raise StackbookError(f"{said} is not finite: {wanted}")
         if self.choices and value not in self.choices:
-            near = _nearest(str(value), self.choices)
+            near = nearest(str(value), self.choices)
             raise StackbookError(f"{said}{near} is not admitted: {wanted}")
         if isinstance(value, float | int) and self.low is not None and self.high is not None:
             within = self.low <= value <= self.high
@@ -130,7 +138,7 @@ class Book:
         try:
             return self.chapters[name]
         except KeyError:
-            near = _nearest(name, self.chapters)
+            near = nearest(name, self.chapters)
             raise StackbookError(
                 f"no chapter {name!r}{near}; the chapters are {', '.join(self.chapters)}"
             ) from None
@@ -142,7 +150,7 @@ class Book:
         for name in given:
             if name not in known:
                 owners = [each.name for each in self.chapters.values() if name in each.parameters]
-                near = f", but in {', '.join(owners)}" if owners else _nearest(name, known)
+                near = f", but in {', '.join(owners)}" if owners else nearest(name, known)
                 where = ", ".join(chapter.name for chapter in chapters)
                 raise StackbookError(
                     f"no parameter {name!r} in {where}{near}; `stackbook params` lists them"
@@ -266,8 +274,3 @@ def _declared(chapter: str, line: str) -> Parameter:
         return parameter._replace(default=parameter.check(parameter.default))
     except (StackbookError, ValueError, SyntaxError) as error:
         raise StackbookError(f"chapter {chapter}: {line.strip()!r}: {error}") from None
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {near[0]}?)" if near else ""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import stackbook
 from stackbook import facts
 from stackbook.findings import RECORD
-from stackbook.press.chapters import Chapter, Values
+from stackbook.press.chapters import Chapter, Values, plain
 
 _LIBRARIES = ("altair", "numba", "numpy", "papermill", "polars", "scipy", "vl-convert-python")
 _USED = "application/vnd.stackbook.used+json"
@@ -155,7 +155,7 @@ def _failed(chapter: Chapter, values: Values, reason: str, path: Path) -> Failed
             line = int(found[1]) if found else 1
             where = f"in cell {number}, line {line} ({code[line - 1].strip()})"
     changed = chapter.changed(values)
-    given = [f"{name}={facts.plain(value)}" for name, value in changed.items()] or ["its defaults"]
+    given = [f"{name}={plain(value)}" for name, value in changed.items()] or ["its defaults"]
     message = f"chapter {chapter.name} raised {where} with {', '.join(given)}: {reason}"
     return Failed(message, notebook)
 

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Any
 
 from stackbook import facts
-from stackbook.press.chapters import Book, Chapter, Parameter, Value
+from stackbook.press.chapters import Book, Chapter, Parameter, Value, plain
 from stackbook.press.store import Store, write
 
 _GLUED = "application/papermill.record/text/plain"
@@ -68,7 +68,7 @@ def page(chapter: Chapter, notebook: dict[str, Any], changed: Changed) -> str:
         prose = [cell for cell in cells if cell["cell_type"] == "markdown"]
         told = _behind(chapter.name, "".join(chain(*(cell["source"] for cell in prose))), changed)
     cells[0]["source"] = _boxed("".join(cells[0]["source"]), told)
-    last = "\n".join(_last_section(chapter, values))
+    last = "\n".join(_last_section(chapter, values, changed[chapter.name]))
     cells.append({"cell_type": "markdown", "id": "last-section", "metadata": {}, "source": last})
     return json.dumps({**notebook, "cells": cells}, indent=1, ensure_ascii=False) + "\n"
 
@@ -100,16 +100,17 @@ def _boxed(text: str, told: list[str]) -> str:
 
 
 def _assigned(values: dict[str, Value]) -> str:
-    return ", ".join(f"`{name} = {facts.plain(value)}`" for name, value in values.items())
+    return ", ".join(f"`{name} = {plain(value)}`" for name, value in values.items())
 
 
 def _is_parameters(cell: dict[str, Any]) -> bool:
     return not {"parameters", "injected-parameters"}.isdisjoint(cell["metadata"].get("tags", []))
 
 
-def _last_section(chapter: Chapter, values: dict[str, Value]) -> Iterator[str]:
+def _last_section(
+    chapter: Chapter, values: dict[str, Value], changed: dict[str, Value]
+) -> Iterator[str]:
     """The parameters' table, the command that re-executes the page, the notebook to take away."""
-    changed = chapter.changed(values)
     up = "../" * chapter.name.count("/")
     yield "## Run this page with your own numbers" if values else "## Take this page away"
     yield ""
@@ -122,15 +123,15 @@ def _last_section(chapter: Chapter, values: dict[str, Value]) -> Iterator[str]:
         yield from _row(["Parameter", "Value", *default, "Unit", "Bounds", "Meaning"])
         for name, value in values.items():
             parameter = chapter.parameters[name]
-            was = [facts.plain(parameter.default) if name in changed else ""] if changed else []
-            shown = f"**{facts.plain(value)}**" if name in changed else facts.plain(value)
+            was = [plain(parameter.default) if name in changed else ""] if changed else []
+            shown = f"**{plain(value)}**" if name in changed else plain(value)
             unit = "" if parameter.unit == "-" else parameter.unit
             about = [unit, parameter.bounds, parameter.meaning + _evidence(parameter)]
             yield from _row([f"`{name}`", shown, *was, *about])
         yield "```"
         yield ""
         example = changed or {name: values[name] for name in list(values)[:1]}
-        given = [f"-p {name}={shlex.quote(facts.plain(each))}" for name, each in example.items()]
+        given = [f"-p {name}={shlex.quote(plain(each))}" for name, each in example.items()]
         yield "```bash"
         yield f"stackbook build --only {chapter.name} {' '.join(given)}"
         yield "```"
@@ -153,7 +154,7 @@ def _evidence(parameter: Parameter) -> str:
     if parameter.symbol is None:
         return ""
     fact = facts.parameter(parameter.symbol)
-    ends = [facts.plain(end) for end in (fact.low, fact.high) if end is not None]
+    ends = [plain(end) for end in (fact.low, fact.high) if end is not None]
     spread = f" {' to '.join(ends)}," if ends else ""
     cited = re.sub(r"([\[\]*_`$])", r"\\\1", facts.cite(fact.source))
     return f" (evidence:{spread} {cited}; confidence {fact.confidence})"

@@ -40,6 +40,17 @@ class Result(NamedTuple):
     source: str
 
     @property
+    def allowed(self) -> str:
+        """The tolerance as readers see it: ±5%, ±0.005, ≤ +10%, exact."""
+        percent = f"{100 * self.tolerance:g}%"
+        match self.tolerance_kind:
+            case "absolute":
+                return f"±{self.tolerance:g}"
+            case "relative":
+                return f"±{percent}" if self.tolerance >= 1e-3 else "exact"
+        return f"≤ +{percent}" if self.tolerance_kind == "at most" else f"≥ -{percent}"
+
+    @property
     def failed(self) -> bool:
         """Not met, or a stated miss that is none any more or has become another one."""
         if self.ours is None:

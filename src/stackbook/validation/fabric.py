@@ -5,6 +5,8 @@ import polars as pl
 from stackbook import facts
 from stackbook.kernels import fabric, reliability
 
+from .datacenter import rack
+
 NON_BLOCKING = 1
 LLAMA_3 = 16_384  # accelerators of its longest run
 
@@ -43,7 +45,7 @@ def h100_bus_bandwidth(*, in_network: bool) -> float:
 
 def rack_network() -> float:
     """No formula: that our rows of the share and of the rack are those of the published sum."""
-    return facts.central("s_net") * (facts.central("C_rack_IT") + facts.central("C_rack_DC"))
+    return facts.central("s_net") * sum(rack().values())
 
 
 def tpu_v4_bisection() -> float:
