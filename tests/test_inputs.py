@@ -1,10 +1,16 @@
-"""Uncertain inputs: the percentiles that the table states, and what they do to a result."""
+"""Uncertain inputs: the percentiles that the table states, and what they do to a result.
+
+A reader's runs: what a file says reaches the fit, and what is wrong with it is said.
+"""
+
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from stackbook import facts, findings, inputs
+from stackbook import StackbookError, facts, findings, home, inputs
 from stackbook.kernels import chips
 
 
@@ -114,3 +120,149 @@ def test_a_finding_without_a_range_or_a_reason_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         findings.finding("one", value, "1", **how)  # type: ignore[arg-type]
+
+
+COLUMNS = {"params": "size", "tokens": "seen", "loss": "loss"}
+HEAD = "study,size,seen,compute,loss,kept\n"
+ROWS = [
+    f"{'mine' if i % 2 else 'other'},{1 + i % 3}e8,{1 + i}e9,{6 + i}e18,{4 - i / 10},{i < 15}"
+    for i in range(20)
+]
+
+
+def read(tmp_path: Path, lines: list[str], head: str = HEAD, **how: Any) -> pl.DataFrame:
+    path = tmp_path / "my.csv"
+    path.write_text(head + "\n".join(lines))
+    return inputs.runs(str(path), **(COLUMNS | how))
+
+
+def changed(**cells: str) -> list[str]:
+    """The rows with other text in cells named by column and row of the file, as `loss_17`."""
+    rows = [line.split(",") for line in ROWS]
+    for cell, text in cells.items():
+        column, row = cell.split("_")
+        rows[int(row) - 2][HEAD.strip().split(",").index(column)] = text
+    return [",".join(row) for row in rows]
+
+
+def test_runs_are_read_by_the_names_of_their_columns(tmp_path: Path) -> None:
+    found = read(tmp_path, ROWS)
+    assert found.columns == ["params", "tokens", "flop", "loss", "row"]
+    assert found.row(4) == (2e8, 5e9, 6 * 2e8 * 5e9, 3.6, 6)
+    assert found.equals(read(tmp_path, [*ROWS, "", ""])), "a blank line is no run"
+    assert found.equals(read(tmp_path, [line.replace(",", ", ") for line in ROWS]))
+
+
+def test_tokens_follow_from_flop(tmp_path: Path) -> None:
+    found = read(tmp_path, ROWS, tokens=None, flop="compute")
+    assert found["flop"].to_list() == [(6 + i) * 1e18 for i in range(20)]
+    assert (6 * found["params"] * found["tokens"]).to_list() == pytest.approx(found["flop"])
+    for both_or_none in ({"flop": "compute"}, {"tokens": None}):
+        with pytest.raises(ValueError, match="the column of tokens or that of flop, not both"):
+            read(tmp_path, ROWS, **both_or_none)
+
+
+@pytest.mark.parametrize(
+    ("where", "height"),
+    [("study = 'mine'", 10), ("kept and study = 'mine'", 7), ("seen > 5e9 and loss < 3", 9)],
+)
+def test_a_condition_says_which_rows_count(tmp_path: Path, where: str, height: int) -> None:
+    assert read(tmp_path, ROWS, where=where).height == height
+
+
+def test_a_bad_value_that_is_left_out_by_a_condition_is_none(tmp_path: Path) -> None:
+    assert read(tmp_path, changed(loss_17="n/a"), where="loss <> 'n/a'").height == 19
+    assert (
+        read(tmp_path, changed(loss_17="", seen_3="0"), where="loss > 0 and seen > 0").height == 18
+    )
+
+
+@pytest.mark.parametrize(
+    ("lines", "how", "message"),
+    [
+        (ROWS, {"loss": "los"}, "{} has no column 'los' (did you mean loss?)"),
+        (
+            ROWS,
+            {"tokens": "D"},
+            "{} has no column 'D'; its columns are study, size, seen, compute, loss, kept",
+        ),
+        (
+            changed(loss_17="", loss_20="0"),
+            {},
+            "{}, rows 17 and 20: loss is empty, 0; mend them, or leave them out with `where`",
+        ),
+        (
+            changed(size_9="n/a", loss_4="nan", loss_5="-inf"),
+            {},
+            "{}, row 9: size is n/a; rows 4 and 5: loss is nan, -inf; mend them, or leave them "
+            "out with `where`",
+        ),
+        (
+            changed(**{f"seen_{row}": "-1" for row in range(3, 10)}),
+            {},
+            "{}, rows 3, 4, 5, 6, 7 and 2 more: seen is -1, -1, -1, -1, -1; mend them, or leave "
+            "them out with `where`",
+        ),
+        (ROWS[:6], {}, "{}: 6 runs, too few for five constants; give 7 or more"),
+        (
+            ROWS,
+            {"where": "study = 'min'"},
+            "{}: 0 runs where study = 'min', too few for five constants; give 7 or more",
+        ),
+        (
+            ROWS,
+            {"where": "size = 1e8"},
+            "{}: 7 runs where size = 1e8, all with params 1e+08: what more would do is not in "
+            "them; add runs with other params",
+        ),
+        (
+            changed(**{f"seen_{row}": "3e9" for row in range(2, 22)}),
+            {},
+            "{}: 20 runs, all with tokens 3e+09: what more would do is not in them; add runs with "
+            "other tokens",
+        ),
+        (
+            ROWS,
+            {"where": "los < 3"},
+            "where 'los < 3': {} has no column 'los' (did you mean loss?)",
+        ),
+        (
+            ROWS,
+            {"where": "loss <"},
+            "where 'loss <': unable to parse 'loss <' as Expr; write a condition as in "
+            "\"study = 'mine' and loss < 3\"",
+        ),
+        (
+            ROWS,
+            {"where": "loss"},
+            "where 'loss' is no condition; write one as in \"study = 'mine' and loss < 3\"",
+        ),
+        (
+            [f"{ROWS[0]},1"],
+            {},
+            "{} is no UTF-8 CSV with a line of names: found more fields than defined in 'Schema'",
+        ),
+    ],
+)
+def test_what_is_wrong_with_runs_is_said_in_a_line(
+    tmp_path: Path, lines: list[str], how: dict[str, str], message: str
+) -> None:
+    with pytest.raises(StackbookError) as error:
+        read(tmp_path, lines, **how)
+    assert str(error.value) == message.format(tmp_path / "my.csv")
+
+
+def test_an_empty_file_and_none_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(StackbookError, match="is no UTF-8 CSV with a line of names: empty CSV"):
+        read(tmp_path, [], head="")
+    with pytest.raises(StackbookError, match=r"no file '.*/mine.csv' \(did you mean my.csv\?\)"):
+        inputs.runs(str(tmp_path / "mine.csv"), **COLUMNS)
+
+
+def test_the_books_own_runs_are_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    how = {"params": "params", "tokens": "tokens", "loss": "loss"}
+    shipped = inputs.runs("data/scaling_runs.csv", **how)
+    assert shipped.equals(inputs.runs(str(home() / "data" / "scaling_runs.csv"), **how))

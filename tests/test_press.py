@@ -338,6 +338,108 @@ def test_a_worker_with_another_stackbook_is_refused(
         states(book, store, force=True)
 
 
+FILED = """\
+---
+kernelspec: {name: python3, display_name: Python 3, language: python}
+---
+
+# Filed
+
+```{code-cell} python
+:tags: [parameters]
+runs: str = "data/pue.csv"  # [path] CSV of numbers
+```
+
+```{code-cell} python
+import stackbook
+from stackbook.findings import finding, phrase
+lines = stackbook.located(runs).read_text().splitlines()
+finding("rows", float(len(lines)), "1", why="counted")
+phrase("first", lines[0])
+if len(lines) > 5 and runs != "data/pue.csv":
+    raise ValueError(f"{runs}: too long")
+```
+
+{glue:text}`rows:.0f` in {glue:text}`first`.
+"""
+
+
+@pytest.fixture
+def filed(book: Book) -> Book:
+    """The book of two with a chapter that reads a reader's file."""
+    edit(book.folder / "_toc.yml", "- file: one\n", "- file: one\n- file: filed\n")
+    (book.folder / "filed.md").write_text(FILED)
+    return Book(book.config.parent)
+
+
+def rows(store: Store, book: Book) -> float:
+    shown = store.shown(book.chapters["filed"])
+    assert shown
+    return float(shown.findings[0]["value"])
+
+
+def test_a_readers_file_is_executed_by_its_content(
+    filed: Book, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    states(filed, store)
+    assert rows(store, filed) == len((facts.package().folder / "pue.csv").read_text().splitlines())
+    Path("my.csv").write_text("a\n1\n")
+    given: dict[str, Value] = {"runs": "my.csv"}
+    assert states(filed, store, given, only="filed")["filed"] == "executed"
+    assert rows(store, filed) == 2
+    Path("my.csv").touch()
+    assert states(filed, store, given, only="filed")["filed"] == "cached"
+    Path("my.csv").write_text("a\n1\n2\n")
+    assert states(filed, store, given, only="filed")["filed"] == "executed"
+    assert rows(store, filed) == 3
+    page = text(store.html / "filed.html")
+    assert "3 in a." in page and "runs my.csv data/pue.csv path CSV of numbers" in page
+    assert "stackbook build --only filed -p runs=my.csv" in page
+
+
+@pytest.mark.parametrize("given", ["mine.csv", "data/pu.csv", "", "data"])
+def test_a_path_without_a_file_is_refused_before_anything_runs(
+    filed: Book, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my.csv").write_text("a\n1\n")
+    near = {"mine.csv": " (did you mean my.csv?)", "data/pu.csv": " (did you mean pue.csv?)"}
+    with pytest.raises(StackbookError) as error:
+        press.build(filed, store, {"runs": given}, only="filed", told=lambda *_: pytest.fail())
+    told = f"parameter runs: there is no file {given!r}{near.get(given, '')}; give the path of one"
+    assert str(error.value) == told
+
+
+def test_a_file_gives_the_same_bytes_wherever_it_lies(
+    filed: Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheduler: str
+) -> None:
+    """Under one name in two folders, on a worker in a third; under another name but for that."""
+    values: dict[str, Value] = {"runs": "my.csv"}
+    results = []
+    for place, remote in (("here", None), ("there", scheduler)):
+        (tmp_path / place).mkdir()
+        monkeypatch.chdir(tmp_path / place)
+        Path("my.csv").write_text("a\n1\n")
+        store = Store(tmp_path / place / "_build")
+        results.append(press.run(filed, store, {"filed": values}, scheduler=remote)["filed"])
+    Path("other.csv").write_text("a\n1\n")
+    other = press.run(filed, store, {"filed": {"runs": "other.csv"}})["filed"]
+    assert results[0] == results[1]
+    assert other.notebook.replace("other.csv", "my.csv") == results[0].notebook
+    assert other.findings == results[0].findings
+
+
+def test_an_error_names_a_file_as_the_reader_did(filed: Book, store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "long.csv"
+    path.write_text("a\n" * 9)
+    with pytest.raises(StackbookError) as error:
+        press.build(filed, store, {"runs": str(path)}, only="filed")
+    assert f"ValueError: {path}: too long" in str(error.value)
+    cells = json.loads((store.failed / "filed.ipynb").read_text())["cells"]
+    assert "stackbook-" not in json.dumps(cells)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_read_only_folder_is_an_error(book: Book, store: Store) -> None:
     store.folder.parent.chmod(0o500)

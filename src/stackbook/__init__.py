@@ -4,10 +4,12 @@
 pictures, `stackbook.findings` the results that a chapter states, `stackbook.press` the website.
 """
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 __version__ = "0.1.0"
+FILES = "STACKBOOK_FILES"  # environment variable: folder with a reader's files for a chapter
 
 
 class StackbookError(Exception):
@@ -19,6 +21,29 @@ def home() -> Path:
     here = Path(__file__).resolve().parent
     share = here / "share"
     return share if share.is_dir() else here.parents[1]
+
+
+def located(path: str) -> Path:
+    """The file that a reader gave as `path`: from the current folder, else from the book's home.
+
+    In a chapter that the press executes it is the copy that travelled there. StackbookError where
+    there is none.
+    """
+    laid = os.environ.get(FILES)
+    places = [Path(laid, laid_as(path))] if laid else [Path(path), home() / path]
+    for place in places:
+        if place.is_file():
+            return place
+    folders = [place.parent for place in places if place.parent.is_dir()]
+    files = [each.name for folder in folders for each in folder.iterdir() if each.is_file()]
+    raise StackbookError(f"there is no file {path!r}{nearest(Path(path).name, files)}")
+
+
+def laid_as(path: str) -> str:
+    """Name, in the folder that `FILES` names, of the file that a reader gave as `path`."""
+    import hashlib
+
+    return hashlib.sha256(os.fsencode(path)).hexdigest()[:20]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -1,21 +1,30 @@
-"""Inputs: uncertain numbers as kernels take them.
+"""Inputs: uncertain numbers, and a reader's own data, as kernels take them.
 
-Each is an array: first the central value, then draws of it. A formula maps it element by element,
-so that one call gives a result and its distribution, and `finding` states both.
+An uncertain number is an array: first the central value, then draws of it. A formula maps it
+element by element, so that one call gives a result and its distribution, and `finding` states both.
 """
 
+from collections.abc import Iterable
 from functools import cache
 from math import inf
 from statistics import NormalDist
+from typing import TypeVar
 from zlib import crc32
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
-from stackbook import facts
+from stackbook import StackbookError, facts, located, nearest
 from stackbook.kernels import uncertainty
+from stackbook.kernels.transformer import Transformer, transformer
 
 DRAWS = 4000
+LEAST_RUNS = 7  # for the five constants of a law
+_ROW = "row of the file"
+Column = TypeVar("Column", pl.Series, pl.Expr)
+_SHOWN = 5  # rows that an error names
+_EXAMPLE = "study = 'mine' and loss < 3"
 
 
 def uncertain(symbol: str, value: float | None = None) -> NDArray[np.float64]:
@@ -47,6 +56,126 @@ def spread(name: str, low: float, central: float, high: float) -> NDArray[np.flo
     order = np.random.default_rng(crc32(name.encode())).permutation(_scores())
     scores = np.concatenate(([0.0], order))
     return np.asarray(uncertainty.two_piece_lognormal(low, central, high, scores))
+
+
+def architecture(name: str) -> Transformer:
+    """The model `name` of table `transformers`; StackbookError where there is none."""
+    table = facts.table("transformers").collect()
+    rows = table.filter(pl.col("name") == name)
+    if rows.is_empty():
+        near = nearest(name, table["name"])
+        raise StackbookError(
+            f"no model {name!r}{near}; `stackbook data show transformers` lists them"
+        )
+    return transformer(**rows.select(Transformer._fields).row(0, named=True))
+
+
+def runs(
+    path: str,
+    *,
+    params: str,
+    loss: str,
+    tokens: str | None = None,
+    flop: str | None = None,
+    where: str = "",
+) -> pl.DataFrame:
+    """Training runs of the CSV file `path`: params, tokens, flop, loss, and row in the file.
+
+    Parameters: names of the file's columns, of `tokens` and `flop` one, as the other follows from
+    flop = 6 params tokens; `where`, an SQL condition on any column, says which rows count.
+    StackbookError names each bad value in those rows: none is left out unasked.
+    """
+    if (tokens is None) == (flop is None):
+        raise ValueError("give the column of tokens or that of flop, not both")
+    given = {"params": params, "loss": loss, "tokens": tokens, "flop": flop}
+    columns = {name: column for name, column in given.items() if column is not None}
+    table = _csv(path)
+    _known(path, columns.values(), table)
+    if where:
+        table = table.filter(_condition(path, where, table))
+    kept = f"{path}: {table.height} runs" + (f" where {where}" if where else "")
+    if table.height < LEAST_RUNS:
+        raise StackbookError(f"{kept}, too few for five constants; give {LEAST_RUNS} or more")
+    numbers = table.select(_number(pl.col(column)).alias(name) for name, column in columns.items())
+    positive = pl.all().is_between(0, inf, closed="none").fill_null(False)
+    good = numbers.select(positive)
+    bad = [_bad(table.filter(~good[name]), column) for name, column in columns.items()]
+    if any(bad):
+        told = "; ".join(filter(None, bad))
+        raise StackbookError(f"{path}, {told}; mend them, or leave them out with `where`")
+    work = 6 * pl.col("params")
+    if tokens:
+        numbers = numbers.with_columns(flop=work * pl.col("tokens"))
+    else:
+        numbers = numbers.with_columns(tokens=pl.col("flop") / work)
+    for name in ("params", "tokens"):
+        if numbers[name].n_unique() == 1:
+            raise StackbookError(
+                f"{kept}, all with {name} {numbers[name][0]:g}: what more would do is not in them; "
+                f"add runs with other {name}"
+            )
+    return numbers.select("params", "tokens", "flop", "loss", row=table[_ROW])
+
+
+def _csv(path: str) -> pl.DataFrame:
+    """The file's cells as text, each row with its number; a blank line is no row."""
+    try:
+        table = pl.read_csv(located(path).read_bytes(), infer_schema=False)
+        table = table.with_row_index(_ROW, offset=2)
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).split("\n")[0]
+        raise StackbookError(f"{path} is no UTF-8 CSV with a line of names: {reason}") from None
+    return table.filter(~pl.all_horizontal(pl.exclude(_ROW).is_null()))
+
+
+def _known(path: str, columns: Iterable[str], table: pl.DataFrame) -> None:
+    names = [name for name in table.columns if name != _ROW]
+    for column in columns:
+        if column not in names:
+            near = nearest(column, names) or f"; its columns are {', '.join(names)}"
+            raise StackbookError(f"{path} has no column {column!r}{near}")
+
+
+def _condition(path: str, where: str, table: pl.DataFrame) -> pl.Series:
+    """Whether each row meets `where`, in which columns of numbers, true and false are such."""
+    said = f"where {where!r}"
+    try:
+        condition = pl.sql_expr(where)
+        _known(f"{said}: {path}", condition.meta.root_names(), table)
+        meets = table.select(map(_typed, table)).select(condition).to_series()
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).split("\n")[0]
+        raise StackbookError(f"{said}: {reason}; write a condition as in {_EXAMPLE!r}") from None
+    if meets.dtype != pl.Boolean:
+        raise StackbookError(f"{said} is no condition; write one as in {_EXAMPLE!r}")
+    return meets
+
+
+def _typed(column: pl.Series) -> pl.Series:
+    if column.dtype != pl.String:
+        return column
+    number = _number(column)
+    truth = column.str.to_lowercase().replace_strict({"true": True, "false": False}, default=None)
+    fits = (each for each in (number, truth) if each.null_count() == column.null_count())
+    return next(fits, column)
+
+
+def _number(column: Column) -> Column:
+    return column.str.strip_chars().cast(pl.Float64, strict=False)
+
+
+def _bad(rows: pl.DataFrame, column: str) -> str:
+    """The first of `rows` by number, and what they say in `column`."""
+    if rows.is_empty():
+        return ""
+    shown = rows.head(_SHOWN)
+    numbers = [str(number) for number in shown[_ROW]]
+    if rows.height > _SHOWN:
+        numbers.append(f"{rows.height - _SHOWN} more")
+    *first, last = numbers
+    which = f"rows {', '.join(first)} and {last}" if first else f"row {last}"
+    values = ("empty" if value is None else value for value in shown[column])
+    return f"{which}: {column} is {', '.join(values)}"
 
 
 def _odds(share: float) -> float:

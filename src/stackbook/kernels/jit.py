@@ -13,10 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
-from numba import float64
+from llvmlite import ir
+from numba import float64, njit, void
 from numba.core.caching import Cache, make_library_cache
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
@@ -24,8 +25,10 @@ from numba.np.ufunc.dufunc import DUFunc
 from numba.np.ufunc.ufuncbuilder import _compile_element_wise_function
 from numba.np.ufunc.wrappers import build_ufunc_wrapper
 
+_F = TypeVar("_F", bound=Callable[..., Any])
 _threads = ContextVar("threads", default=1)
 _CHUNK = 100_000  # elements of an array that are worth a thread
+LANES = 8
 
 
 @contextmanager
@@ -48,6 +51,22 @@ def threads(number: int) -> Iterator[None]:
         yield
     finally:
         _threads.reset(token)
+
+
+def on_threads(function: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """As `map`, on as many threads as the block `threads` says, for functions that hold no lock."""
+    with ThreadPoolExecutor(_threads.get()) as pool:
+        return list(pool.map(function, *arguments))
+
+
+def search(function: _F) -> _F:
+    """A compiled function of arrays and floats, for loops that a formula has no room for.
+
+    Compiled (or read from the cache) when first used. It holds no lock while it runs.
+    """
+    compiled: Any = njit(cache=True, error_model="numpy", nogil=True)(function)
+    follow_imports(compiled._cache, function)
+    return compiled  # type: ignore[no-any-return]
 
 
 def formula(function: Callable[..., float]) -> "Formula":
@@ -108,8 +127,7 @@ class Formula(DUFunc):
             with np.errstate(all="ignore"):  # a thread has its own
                 call(*part, out=result[start:end])
 
-        with ThreadPoolExecutor(number) as pool:
-            list(pool.map(fill, ends[:-1], ends[1:]))
+        on_threads(fill, ends[:-1], ends[1:])
         return result
 
     def __reduce__(self) -> str:
@@ -162,6 +180,61 @@ def _fma(_typing: Any, x: Any, y: Any, z: Any) -> Any:
 
 
 fma: Callable[[float, float, float], float] = intrinsic(_fma)  # type: ignore[assignment]
+
+
+def sum_products(products: tuple[tuple[int, ...], ...]) -> Callable[..., None]:
+    """A function (rows, sums): `sums[s]` is the sum over columns of the product of `rows` s.
+
+    Columns are a multiple of LANES. Each lane adds up its own columns: SIMD without the licence of
+    fastmath to choose an order, so that the sums have the same bits on every processor.
+    """
+    integer, vector = ir.IntType(64), ir.VectorType(ir.DoubleType(), LANES)
+    used = sorted({row for product in products for row in product})
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        rows, sums = (
+            context.make_array(kind)(context, builder, value)
+            for kind, value in zip(signature.args, values, strict=True)
+        )
+        columns = builder.extract_value(rows.shape, 1)
+        start, head, body, done = builder.block, *map(builder.append_basic_block, "hbd")
+        builder.branch(head)
+
+        builder.position_at_end(head)
+        column = builder.phi(integer)
+        column.add_incoming(integer(0), start)
+        totals = [builder.phi(vector) for _ in products]
+        for total in totals:
+            total.add_incoming(vector([0.0] * LANES), start)
+        builder.cbranch(builder.icmp_signed("<", column, columns), body, done)
+
+        builder.position_at_end(body)
+        parts: dict[tuple[int, ...], Any] = {}
+        for row in used:
+            at = builder.gep(rows.data, [builder.add(builder.mul(integer(row), columns), column)])
+            parts[row,] = builder.load(builder.bitcast(at, vector.as_pointer()))
+            parts[row,].align = 8
+        for total, product in zip(totals, products, strict=True):
+            for end in range(2, len(product) + 1):
+                if product[:end] not in parts:
+                    factor = parts[product[end - 1],]
+                    parts[product[:end]] = builder.fmul(parts[product[: end - 1]], factor)
+            total.add_incoming(builder.fadd(total, parts[product]), body)
+        column.add_incoming(builder.add(column, integer(LANES)), body)
+        builder.branch(head)
+
+        builder.position_at_end(done)
+        for number, total in enumerate(totals):
+            lanes = [builder.extract_element(total, integer(lane)) for lane in range(LANES)]
+            while len(lanes) > 1:
+                lanes = list(map(builder.fadd, lanes[::2], lanes[1::2]))
+            builder.store(lanes[0], builder.gep(sums.data, [integer(number)]))
+        return context.get_dummy_value()
+
+    def typed(_typing: Any, rows: Any, sums: Any) -> Any:
+        return void(rows, sums), generate
+
+    return intrinsic(typed)  # type: ignore[no-any-return]
 
 
 def inlined(compile_core: Callable[..., Any], signature: Any, flags: Any, locals: Any) -> Any:

@@ -107,7 +107,7 @@ def _executed(
     with _client(scheduler, len(todo)) as client:
         futures = {}
         for chapter, values in todo:
-            future = client.submit(execute, chapter, values, pure=False)
+            future = client.submit(execute, chapter, values, chapter.files(values), pure=False)
             futures[future] = chapter
             told(chapter.name, "executing")
         for future in as_completed(futures):

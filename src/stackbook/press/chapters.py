@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from stackbook import StackbookError, home, nearest
+from stackbook import StackbookError, home, located, nearest
 
 Value = float | int | bool | str
 Values = Mapping[str, Value]
+PATH = "path"  # the unit of a parameter whose value names a reader's file
 _KINDS = {"float": "a number", "int": "a whole number", "bool": "true or false", "str": "text"}
 
 # wacc: float = 0.09  # [1/yr, 0.0 to 0.4] cost of capital {r_HS}
@@ -70,6 +71,13 @@ class Parameter(NamedTuple):
         if self.choices and value not in self.choices:
             near = nearest(str(value), self.choices)
             raise StackbookError(f"{said}{near} is not admitted: {wanted}")
+        if self.unit == PATH:
+            try:
+                located(str(value))
+            except StackbookError as error:
+                raise StackbookError(
+                    f"parameter {self.name}: {error}; give the path of one"
+                ) from None
         if isinstance(value, float | int) and self.low is not None and self.high is not None:
             within = self.low <= value <= self.high
             if not within:
@@ -96,6 +104,11 @@ class Chapter(NamedTuple):
             name: parameter.check(given[name]) if name in given else parameter.default
             for name, parameter in self.parameters.items()
         }
+
+    def files(self, values: Values) -> dict[str, bytes]:
+        """Content of the reader's files that `values` name, by the path as given."""
+        paths = [str(values[name]) for name, one in self.parameters.items() if one.unit == PATH]
+        return {path: located(path).read_bytes() for path in paths}
 
     def changed(self, values: Values) -> dict[str, Value]:
         """Those of `values` that differ from the default."""

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextvars import Context
 from importlib.metadata import version
 from itertools import chain
@@ -30,7 +31,7 @@ class Executed(NamedTuple):
     notebook: str
     findings: list[dict[str, Any]]
     used: dict[str, str]
-    """Digest by `module:…`, `table:…` and version by `library:…`."""
+    """Digest by `module:…`, `table:…`, `file:…` and version by `library:…`."""
 
 
 class Failed(NamedTuple):
@@ -40,10 +41,11 @@ class Failed(NamedTuple):
     notebook: str
 
 
-def execute(chapter: Chapter, values: Values) -> Executed | Failed:
-    """Execute `chapter` with papermill.
+def execute(chapter: Chapter, values: Values, files: Mapping[str, bytes]) -> Executed | Failed:
+    """Execute `chapter` with papermill, where `stackbook.located` finds the reader's `files`.
 
-    Runs on a Dask worker, which needs nothing but the installed package.
+    Runs on a Dask worker, which needs nothing but the installed package: the content of each file
+    is given by its path, which the worker may not know.
     """
     import jupytext
     import nbformat
@@ -56,6 +58,8 @@ def execute(chapter: Chapter, values: Values) -> Executed | Failed:
     short = None if len(tempfile.gettempdir()) < 50 else "/tmp"
     with tempfile.TemporaryDirectory(prefix="stackbook-", dir=short) as folder:
         path = Path(folder, "chapter.ipynb")
+        for name, data in files.items():
+            Path(folder, stackbook.laid_as(name)).write_bytes(data)
         try:
             # In an empty context: Jupyter keeps its event loop in one, which threads inherit.
             Context().run(
@@ -85,7 +89,8 @@ def execute(chapter: Chapter, values: Values) -> Executed | Failed:
         for output in cell.get("outputs", [])
         if RECORD in output.get("data", {})
     ]
-    return Executed(_clean(notebook, chapter, values), findings, dict(used))
+    read = {f"file:{name}": hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    return Executed(_clean(notebook, chapter, values), findings, dict(used) | read)
 
 
 def _kernel_manager(folder: Path) -> type:
@@ -102,7 +107,8 @@ def _kernel_manager(folder: Path) -> type:
             self.connection_file = str(folder / "kernel.json")
 
         async def _async_pre_start_kernel(self, **options: Any) -> Any:
-            options["env"] = os.environ | {"IPYTHONDIR": str(folder / "ipython")}
+            own = {"IPYTHONDIR": str(folder / "ipython"), stackbook.FILES: str(folder)}
+            options["env"] = os.environ | own
             return await super()._async_pre_start_kernel(**options)
 
         async def _async_interrupt_kernel(self) -> None:
@@ -133,6 +139,11 @@ def digest(name: str) -> str:
             return version(what)
         case "table":
             return facts.package().digest(what) if what in facts.package().resources else ""
+        case "file":
+            try:
+                return hashlib.sha256(stackbook.located(what).read_bytes()).hexdigest()
+            except stackbook.StackbookError:
+                return ""
     relative = Path(*what.split("."))
     root = Path(stackbook.__file__).parents[1]
     for path in (root / relative.with_suffix(".py"), root / relative / "__init__.py"):

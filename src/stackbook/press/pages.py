@@ -103,6 +103,12 @@ def _assigned(values: dict[str, Value]) -> str:
     return ", ".join(f"`{name} = {plain(value)}`" for name, value in values.items())
 
 
+def _shown(parameter: Parameter, value: Value) -> str:
+    """As readers type it; free text as code, for it may look like Markdown."""
+    free = parameter.kind == "str" and not parameter.choices and value
+    return f"`` {value} ``" if free else plain(value)
+
+
 def _is_parameters(cell: dict[str, Any]) -> bool:
     return not {"parameters", "injected-parameters"}.isdisjoint(cell["metadata"].get("tags", []))
 
@@ -123,8 +129,11 @@ def _last_section(
         yield from _row(["Parameter", "Value", *default, "Unit", "Bounds", "Meaning"])
         for name, value in values.items():
             parameter = chapter.parameters[name]
-            was = [plain(parameter.default) if name in changed else ""] if changed else []
-            shown = f"**{plain(value)}**" if name in changed else plain(value)
+            was = (
+                [_shown(parameter, parameter.default) if name in changed else ""] if changed else []
+            )
+            shown = _shown(parameter, value)
+            shown = f"**{shown}**" if name in changed else shown
             unit = "" if parameter.unit == "-" else parameter.unit
             about = [unit, parameter.bounds, parameter.meaning + _evidence(parameter)]
             yield from _row([f"`{name}`", shown, *was, *about])
