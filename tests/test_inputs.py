@@ -124,6 +124,7 @@ def test_a_finding_without_a_range_or_a_reason_is_refused(
 
 COLUMNS = {"params": "size", "tokens": "seen", "loss": "loss"}
 HEAD = "study,size,seen,compute,loss,kept\n"
+HAS = "its columns are study, size, seen, compute, loss, kept"
 ROWS = [
     f"{'mine' if i % 2 else 'other'},{1 + i % 3}e8,{1 + i}e9,{6 + i}e18,{4 - i / 10},{i < 15}"
     for i in range(20)
@@ -180,11 +181,11 @@ def test_a_bad_value_that_is_left_out_by_a_condition_is_none(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("lines", "how", "message"),
     [
-        (ROWS, {"loss": "los"}, "{} has no column 'los' (did you mean loss?)"),
+        (ROWS, {"loss": "los"}, f"{{}} has no column 'los' (did you mean loss?); {HAS}"),
         (
             ROWS,
             {"tokens": "D"},
-            "{} has no column 'D'; its columns are study, size, seen, compute, loss, kept",
+            f"{{}} has no column 'D'; {HAS}",
         ),
         (
             changed(loss_17="", loss_20="0"),
@@ -224,7 +225,7 @@ def test_a_bad_value_that_is_left_out_by_a_condition_is_none(tmp_path: Path) -> 
         (
             ROWS,
             {"where": "los < 3"},
-            "where 'los < 3': {} has no column 'los' (did you mean loss?)",
+            f"where 'los < 3': {{}} has no column 'los' (did you mean loss?); {HAS}",
         ),
         (
             ROWS,

@@ -43,7 +43,7 @@ def test_case(key: validation.Key) -> None:
 def test_a_section_or_a_case_can_be_chosen() -> None:
     assert {one.case[0] for one in validation.results("B")} == {"B"}
     assert {one.case for one in validation.results("a05")} == {"A05"}
-    with pytest.raises(StackbookError, match="no case 'z'; the sections are A, B, C"):
+    with pytest.raises(StackbookError, match="no case 'z'; the sections are A, B, C, D"):
         validation.results("z")
 
 

@@ -132,8 +132,10 @@ def _known(path: str, columns: Iterable[str], table: pl.DataFrame) -> None:
     names = [name for name in table.columns if name != _ROW]
     for column in columns:
         if column not in names:
-            near = nearest(column, names) or f"; its columns are {', '.join(names)}"
-            raise StackbookError(f"{path} has no column {column!r}{near}")
+            near = nearest(column, names)
+            raise StackbookError(
+                f"{path} has no column {column!r}{near}; its columns are {', '.join(names)}"
+            )
 
 
 def _condition(path: str, where: str, table: pl.DataFrame) -> pl.Series:

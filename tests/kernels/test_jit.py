@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from numba import njit
 
 from stackbook import kernels
 from stackbook.kernels import capital
+from stackbook.kernels.jit import LANES, on_threads, sum_products
 
 
 def run(folder, code):
@@ -106,23 +108,25 @@ def test_masked_arrays_keep_their_mask(number):
 
 LOWER = "RATE = {rate}\n"
 UPPER = """
-from stackbook.kernels.jit import formula
+from stackbook.kernels.jit import {kind}
 from lower import RATE
 
 
-@formula
+@{kind}
 def interest(usd: float) -> float:
     return usd * RATE
 """
+FORMULA, SEARCH = (UPPER.format(kind=kind) for kind in ("formula", "search"))
 
 
-def test_cache_is_used_until_an_imported_module_changes(tmp_path):
-    (tmp_path / "upper.py").write_text(UPPER)
+@pytest.mark.parametrize(("upper", "files"), [(FORMULA, 4), (SEARCH, 2)])
+def test_cache_is_used_until_an_imported_module_changes(tmp_path, upper, files):
+    (tmp_path / "upper.py").write_text(upper)
     (tmp_path / "lower.py").write_text(LOWER.format(rate=0.1))
     call = "import upper; print(upper.interest(100.0))"
     assert run(tmp_path, call) == "10.0"
     compiled = {f: f.stat().st_mtime_ns for f in (tmp_path / "__pycache__").glob("*.nb?")}
-    assert len(compiled) == 4, "index and code, of the function and of the loop over it"
+    assert len(compiled) == files, "index and code, of the function and of a formula's loop over it"
     assert run(tmp_path, call) == "10.0"
     assert {f: f.stat().st_mtime_ns for f in compiled} == compiled
     (tmp_path / "lower.py").write_text(LOWER.format(rate=0.2))
@@ -132,7 +136,7 @@ def test_cache_is_used_until_an_imported_module_changes(tmp_path):
 @pytest.mark.parametrize("saved", [0, 1])
 def test_a_process_killed_while_it_caches_leaves_no_stale_code(tmp_path, saved):
     """Between the index and the code that it lists, of the function or of the loop over it."""
-    (tmp_path / "upper.py").write_text(UPPER)
+    (tmp_path / "upper.py").write_text(FORMULA)
     (tmp_path / "lower.py").write_text(LOWER.format(rate=0.1))
     call = "import upper; print(upper.interest(100.0))"
     assert run(tmp_path, call) == "10.0"
@@ -152,7 +156,7 @@ Files._save_data = lambda *args: os._exit(0) if next(count) == {saved} else save
 def test_a_cached_loop_over_another_compilation_is_made_anew(tmp_path):
     """Two processes that compile at once can leave the function of one and the loop of the other:
     numba numbers functions in the order in which a process compiles them."""
-    (tmp_path / "upper.py").write_text(UPPER)
+    (tmp_path / "upper.py").write_text(FORMULA)
     (tmp_path / "lower.py").write_text(LOWER.format(rate=0.1))
     call = "import upper; print(upper.interest(100.0))"
     assert run(tmp_path, call) == "10.0"
@@ -161,3 +165,29 @@ def test_a_cached_loop_over_another_compilation_is_made_anew(tmp_path):
     earlier = "from numba import njit; njit(lambda: 0)(); "
     assert run(tmp_path, earlier + call) == "10.0"
     assert run(tmp_path, call) == "10.0"
+
+
+def test_sums_of_products_have_the_order_of_the_lanes():
+    """To the bit: each lane from the first column on, then halves of the lanes by pairs."""
+    products = ((0,), (2, 1), (0, 1, 2))
+    summed = sum_products(products)
+    rows, sums = np.random.default_rng(1).normal(size=(3, 5 * LANES)), np.empty(3)
+    njit(lambda rows, sums: summed(rows, sums))(rows, sums)
+    for product, found in zip(products, sums, strict=True):
+        factors = rows[list(product)]
+        terms = factors[0]
+        for factor in factors[1:]:
+            terms = terms * factor
+        lanes = np.zeros(LANES)
+        for column in terms.reshape(5, LANES):
+            lanes = lanes + column
+        while len(lanes) > 1:
+            lanes = lanes[::2] + lanes[1::2]
+        assert found == lanes[0]
+
+
+def test_as_many_threads_as_the_block_says():
+    """Two that wait for each other end only if both run at once."""
+    meeting = Barrier(2, timeout=20)
+    with kernels.threads(2):
+        assert on_threads(lambda i: meeting.wait() * 0 + i, range(2)) == [0, 1]

@@ -232,18 +232,20 @@ def test_dense_equivalent_has_the_loss_of_the_mixture(params, experts):
     assert seen[0] <= scaling.saturated_experts(experts, *seen) * (1 + 1e-12) <= seen[1]
 
 
-@given(counts, st.floats(1, 32), st.floats(0.5, 5))
-def test_few_bits_cost_parameters_and_many_cost_none(params, bits, gamma):
-    worth = scaling.precision_params(params, bits, bits, bits, gamma, gamma, gamma)
-    assert worth == pytest.approx(params * (1 - np.exp(-bits / gamma)) ** 3)
-    assert scaling.precision_params(params, 400, 400, 400, gamma, gamma, gamma) == params
+@given(counts, st.floats(1, 32), st.floats(0.5, 5), st.floats(-1, 2))
+def test_few_bits_cost_parameters_and_many_cost_none(params, bits, gamma, n):
+    law = *[gamma] * 3, *[n] * 3
+    kept = max(1 - np.exp(n - bits / gamma), 0)
+    worth = scaling.precision_params(params, bits, bits, bits, *law)
+    assert worth == pytest.approx(params * kept**3, abs=1e-12 * params)
+    assert scaling.precision_params(params, 400, 400, 400, *law) == params
 
 
 @given(counts, counts, st.floats(1, 16))
 def test_rounding_after_training_costs_most_where_tokens_abound(params, tokens, bits):
-    law = 0.0598, 0.5068, 0.3439, 0.5907
+    law = 0.0598, 0.5068, 0.3439, 0.5907, 1.1277
     added = scaling.quantization_loss(params, tokens, bits, *law)
-    expected = 0.0598 * tokens**0.5068 / params**0.3439 * np.exp(-bits / 0.5907)
+    expected = 0.0598 * tokens**0.5068 / params**0.3439 * np.exp(1.1277 - bits / 0.5907)
     assert added == pytest.approx(expected, rel=1e-12)
     assert scaling.quantization_loss(params, tokens * 2, bits, *law) > added
     assert scaling.quantization_loss(params, tokens, bits + 1, *law) < added
@@ -404,14 +406,14 @@ def test_scarce_data_make_epochs_worth_more_than_parameters():
         (scaling.kaplan_loss, (1e9, 1e10, 6.4e13, 1.8e13, 0.076, 0.103)),
         (scaling.optimal_params, (1e20, 482, 2085, 0.35, 0.37)),
         (scaling.effective_tokens, (2, 1, 15)),
-        (scaling.precision_params, (1e9, 8, 8, 8, 2, 2, 2)),
+        (scaling.precision_params, (1e9, 8, 8, 8, 2, 2, 2, 0, 0, 0)),
         (scaling.granular_moe_flop, (1e9, 1e10, 8, 64)),
     ],
 )
 def test_nothing_and_less_is_outside_the_domain(formula, args):
     assert np.isfinite(formula(*args))
     for i in range(len(args)):
-        if formula is scaling.hoffmann_loss and i == 4:
-            continue  # the floor may be 0
+        if args[i] == 0 or (formula is scaling.hoffmann_loss and i == 4):
+            continue  # an offset may be any number, and the floor nothing
         for bad in (0.0, -1.0):
             assert np.isnan(formula(*args[:i], bad, *args[i + 1 :])), i

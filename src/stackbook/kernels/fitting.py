@@ -24,9 +24,10 @@ Array = NDArray[np.float64]
 
 HUBER = 1e-3  # residual of log loss at which Hoffmann et al. turn from squares to absolute values
 GRID = np.geomspace(0.02, 2.0, 12)  # exponents at which the search looks for valleys
+FEW = 200  # runs; no fit of more was found to have valleys within a valley
 STEP = log(GRID[1] / GRID[0])
-TOLERANCE = 1e-13  # of the objective: an expected gain that is not worth a step
-CHUNK = 250  # refits that share a random stream
+FINE, ROUGH = 1e-13, 1e-2  # parts of the objective that are not worth a step
+CHUNK, MOST = 250, 50_000  # refits of a thread at once, and in memory at once
 REPETITION = np.geomspace(0.1, 1e4, 49)  # r_d and r_n at which their search looks for valleys
 
 # Rows that `_terms` fills, a column a run: derivatives of log loss by theta, then of the objective.
@@ -62,6 +63,34 @@ def fit(
     return Fit(data.law(theta), objective)
 
 
+def refit(
+    params: ArrayLike,
+    tokens: ArrayLike,
+    loss: ArrayLike,
+    picks: ArrayLike,
+    delta: float = HUBER,
+    tied: bool = False,
+) -> Array:
+    """Laws fitted to some of the runs each, all at their own optimum.
+
+    params, tokens, loss, delta, tied: as for fit [1], [1], [1], [1], [1]
+    picks: positions of runs, those of a law a row, of shape (laws, picked) [1]
+    returns: a law a row, of shape (laws, 5) [1]
+    source: as for fit
+    """
+    data = _Data.of(params, tokens, loss)
+    picks = np.asarray(picks, np.int64)
+    if picks.ndim != 2 or not ((picks >= 0) & (picks < data.size)).all():
+        raise ValueError(f"picks: give rows of whole numbers from 0 to {data.size - 1}")
+    theta, _ = _optimum(data, delta, tied)
+    robust = _robust(theta, delta, data.runs, data.weight)
+    reach, powers = 1 if picks.shape[1] < FEW else 0, _powers(data.runs, GRID)
+    shared = robust, reach, delta, tied, _basis(tied), data.runs, powers
+    starts = range(0, len(picks), CHUNK)
+    thetas = on_threads(lambda start: _refit(picks[start : start + CHUNK], *shared), starts)
+    return data.laws(np.concatenate([np.empty((0, 5)), *thetas]))
+
+
 def bootstrap(
     params: ArrayLike,
     tokens: ArrayLike,
@@ -71,7 +100,7 @@ def bootstrap(
     delta: float = HUBER,
     tied: bool = False,
 ) -> Array:
-    """Laws fitted to runs drawn with replacement, each at its own optimum.
+    """Laws fitted to as many runs drawn with replacement, each at its own optimum.
 
     params, tokens, loss, delta, tied: as for fit [1], [1], [1], [1], [1]
     refits: how many laws [1]
@@ -79,18 +108,12 @@ def bootstrap(
     returns: a law a row, of shape (refits, 5) [1]
     source: Efron 1979; Besiroglu et al. 2024
     """
-    data = _Data.of(params, tokens, loss)
-    theta, _ = _optimum(data, delta, tied)
-    robust = _robust(theta, delta, data.runs, data.weight)
-    powers, basis = _powers(data.runs, GRID), _basis(tied)
-
-    def refit(start: int) -> Array:
-        random = np.random.default_rng([seed, start])
-        picks = random.integers(0, data.size, (min(CHUNK, refits - start), data.size))
-        return _refit(picks, robust, delta, tied, basis, data.runs, powers)
-
-    thetas = on_threads(refit, range(0, refits, CHUNK))
-    return data.laws(np.concatenate(thetas))
+    size = np.size(loss)
+    random, laws = np.random.default_rng(seed), []
+    for start in range(0, refits, MOST):
+        picks = random.integers(0, size, (min(MOST, refits - start), size))
+        laws.append(refit(params, tokens, loss, picks, delta, tied))
+    return np.concatenate([np.empty((0, 5)), *laws])
 
 
 def covariance(
@@ -329,20 +352,16 @@ def _optimum(data: _Data, delta: float, tied: bool) -> tuple[Array, float]:
     """Theta at the lowest objective, and that objective.
 
     The map of least squares shows its valleys; a second one, in which runs far from the first
-    optimum weigh less, shows those that outliers hid.
+    optimum weigh less, shows those that outliers hid. Of few runs all points of it are starts.
     """
     if not delta > 0:
         raise ValueError(f"delta = {delta:g}: give a number above 0, or infinity")
-    powers, basis = _powers(data.runs, GRID), _basis(tied)
-    theta = np.empty(5)
-    best = _from_valleys(
-        theta, inf, data.weight, data.weight, delta, tied, basis, data.runs, powers
-    )
-    if delta < inf:
-        robust = _robust(theta, delta, data.runs, data.weight)
-        best = _from_valleys(
-            theta, best, data.weight, robust, delta, tied, basis, data.runs, powers
-        )
+    theta, weight, few = np.empty(5), data.weight, data.size < FEW
+    shared = delta, tied, _basis(tied), data.runs, _powers(data.runs, GRID)
+    best = _from_valleys(theta, inf, weight, weight, GRID.size if few else 0, *shared)
+    if delta < inf and not few:
+        robust = _robust(theta, delta, data.runs, weight)
+        best = _from_valleys(theta, best, weight, robust, 0, *shared)
     return theta, best
 
 
@@ -362,7 +381,8 @@ def _robust(theta: Array, delta: float, runs: Array, weight: Array) -> Array:
     """Weights under which least squares have the gradient of the Huber loss at theta."""
     rows = np.empty((9, weight.size))
     _terms(theta, delta, runs, weight, rows)
-    return rows[_INSIDE] + rows[_OUTSIDE]
+    weights: Array = rows[_INSIDE] + rows[_OUTSIDE]
+    return weights
 
 
 @search
@@ -386,9 +406,21 @@ def _terms(theta: Array, delta: float, runs: Array, weight: Array, rows: Array) 
 
 
 @search
-def _descend(theta: Array, delta: float, basis: Array, runs: Array, weight: Array) -> float:
+def _evaluate(
+    theta: Array, delta: float, runs: Array, weight: Array, rows: Array, sums: Array
+) -> None:
+    """Fill rows, and sums: the gradient, the objective, and the curvature of residuals inside."""
+    _terms(theta, delta, runs, weight, rows)
+    _first_order(rows, sums)
+
+
+@search
+def _descend(
+    theta: Array, delta: float, tolerance: float, basis: Array, runs: Array, weight: Array
+) -> float:
     """Move theta along the basis to the bottom of its valley; returns the objective there.
 
+    It stops where a step is to gain less than `tolerance`, a part of the objective.
     Damped Newton steps. With full damping (1) the quadratic lies above the Huber loss of linear
     residuals, so that steps descend; without it they converge at once near the bottom.
     """
@@ -397,8 +429,7 @@ def _descend(theta: Array, delta: float, basis: Array, runs: Array, weight: Arra
     hessian, half, reduced = np.empty((5, 5)), np.empty((5, size)), np.empty((size, size))
     free, gradient, move = np.empty((5, size)), np.empty(size), np.empty(size)
     step, trial, trial_sums = np.empty(5), np.empty(5), np.empty(21)
-    _terms(theta, delta, runs, weight, rows)
-    _first_order(rows, sums)
+    _evaluate(theta, delta, runs, weight, rows, sums)
     _majorizer(rows, outside)
     damping, tried = 1.0, False  # an undamped step, from here
     for _ in range(200):
@@ -451,13 +482,12 @@ def _descend(theta: Array, delta: float, basis: Array, runs: Array, weight: Arra
             if trial[i] < 1e-15 * theta[i] or (theta[i] == 0.0 and step[i] < 0.0):
                 trial[i] = 0.0
             gain += (theta[i] - trial[i]) * sums[i]
-        if not gain > TOLERANCE * sums[5]:
+        if not gain > tolerance * sums[5]:
             if damping == 0.0 or tried:
                 break
             damping = 0.0
             continue
-        _terms(trial, delta, runs, weight, rows)
-        _first_order(rows, trial_sums)
+        _evaluate(trial, delta, runs, weight, rows, trial_sums)
         if trial_sums[5] < sums[5]:
             _majorizer(rows, outside)
             theta[:], sums[:] = trial, trial_sums
@@ -467,7 +497,8 @@ def _descend(theta: Array, delta: float, basis: Array, runs: Array, weight: Arra
             damping = 10 * max(damping, 1e-3)
             if damping > 1e9:
                 break
-    return sums[5]
+    objective: float = sums[5]
+    return objective
 
 
 @search
@@ -504,6 +535,7 @@ def _from_valleys(
     best: float,
     weight: Array,
     map_weight: Array,
+    reach: int,
     delta: float,
     tied: bool,
     basis: Array,
@@ -513,7 +545,9 @@ def _from_valleys(
     """The lower of `best` and the objective reached from each valley; theta becomes its place.
 
     The map is over pairs of exponents: least squares of relative residuals, under `map_weight`,
-    with a, b and e not negative.
+    with a, b and e not negative. Huber's loss of few runs has small valleys within a valley: with a
+    `reach`, so many points around are starts as well, and a second way down, over wider deltas,
+    passes over them.
     """
     size = powers.shape[2]
     ee = se = 0.0
@@ -555,12 +589,19 @@ def _from_valleys(
             seen = best < inf and abs(log(theta[3] / GRID[k])) < STEP
             if seen and abs(log(theta[4] / GRID[m])) < STEP:
                 continue
-            trial[3], trial[4] = GRID[k], GRID[m]
-            trial[:3] = coefficients[k, m]
-            reached = _descend(trial, delta, basis, runs, weight)
-            if reached < best:
-                best = reached
-                theta[:] = trial
+            for i in range(max(k - reach, 0), min(k + reach + 1, size)):
+                for j in range(max(m - reach, 0), min(m + reach + 1, size)):
+                    if tied and i != j:
+                        continue
+                    for smooth in range(2 if reach and delta < inf else 1):
+                        trial[:3], trial[3], trial[4] = coefficients[i, j], GRID[i], GRID[j]
+                        if smooth:
+                            _descend(trial, 16 * delta, ROUGH, basis, runs, weight)
+                            _descend(trial, 4 * delta, ROUGH, basis, runs, weight)
+                        reached = _descend(trial, delta, FINE, basis, runs, weight)
+                        if reached < best:
+                            best = reached
+                            theta[:] = trial
     return best
 
 
@@ -606,6 +647,7 @@ def _projected(
 def _refit(
     picks: NDArray[np.int64],
     robust: Array,
+    reach: int,
     delta: float,
     tied: bool,
     basis: Array,
@@ -618,7 +660,9 @@ def _refit(
         weight = np.zeros(runs.shape[1])
         for pick in picks[i]:
             weight[pick] += 1.0
-        _from_valleys(thetas[i], inf, weight, weight * robust, delta, tied, basis, runs, powers)
+        _from_valleys(
+            thetas[i], inf, weight, weight * robust, reach, delta, tied, basis, runs, powers
+        )
     return thetas
 
 
@@ -647,12 +691,12 @@ def _profile_end(
         trial[constant] = start * exp(sign * at)
         if tied and constant > 2:
             trial[3:] = trial[constant]
-        if _descend(trial, delta, basis, runs, weight) > limit:
+        if _descend(trial, delta, FINE, basis, runs, weight) > limit:
             far = at
         else:
             near = at
             inner[:] = trial
             step *= 2
-    if far < inf:
-        return start * exp(sign * far)
-    return 0.0 if sign < 0 else inf
+    open_end = 0.0 if sign < 0 else inf
+    end: float = start * exp(sign * far) if far < inf else open_end
+    return end

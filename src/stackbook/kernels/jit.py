@@ -234,7 +234,7 @@ def sum_products(products: tuple[tuple[int, ...], ...]) -> Callable[..., None]:
     def typed(_typing: Any, rows: Any, sums: Any) -> Any:
         return void(rows, sums), generate
 
-    return intrinsic(typed)  # type: ignore[no-any-return]
+    return intrinsic(typed)
 
 
 def inlined(compile_core: Callable[..., Any], signature: Any, flags: Any, locals: Any) -> Any:

@@ -303,21 +303,28 @@ def precision_params(
     gamma_w: float,
     gamma_a: float,
     gamma_kv: float,
+    n_w: float,
+    n_a: float,
+    n_kv: float,
 ) -> float:
     """Parameters at full precision that are worth as much as those trained in fewer bits.
 
     params: parameters [1], above 0
     weight_bits, activation_bits, kv_bits: of weights, activations, KV cache [1], above 0
-    gamma_w, gamma_a, gamma_kv: bits that keep 1 - 1 / e of the parameters' worth [1], above 0
-    returns: [1]
-    source: Kumar et al. 2024, (4): N_eff = N times 1 - exp(-P / gamma) of each of the three
+    gamma_w, gamma_a, gamma_kv: bits that divide the lost part by e [1], above 0
+    n_w, n_a, n_kv: logarithm of the part that is lost at no bits [1]
+    returns: [1], 0 where a part loses all
+    source: Kumar et al. 2024, (4) and appendix K: N times 1 - exp(n - P / gamma) of each of three
     """
     if not (params > 0 and weight_bits > 0 and activation_bits > 0 and kv_bits > 0):
         return nan
     if not (gamma_w > 0 and gamma_a > 0 and gamma_kv > 0):
         return nan
-    lost = expm1(-weight_bits / gamma_w) * expm1(-activation_bits / gamma_a)
-    return params * lost * -expm1(-kv_bits / gamma_kv)
+    weights = -expm1(n_w - weight_bits / gamma_w)
+    activations = -expm1(n_a - activation_bits / gamma_a)
+    cache = -expm1(n_kv - kv_bits / gamma_kv)
+    lost = weights <= 0 or activations <= 0 or cache <= 0
+    return 0.0 if lost else params * weights * activations * cache
 
 
 @formula
@@ -329,6 +336,7 @@ def quantization_loss(
     gamma_d: float,
     gamma_n: float,
     gamma_post: float,
+    n_post: float,
 ) -> float:
     """Loss that is added when weights are rounded to fewer bits after training.
 
@@ -337,14 +345,16 @@ def quantization_loss(
     c_t: scale [1], 0 or more
     gamma_d, gamma_n: exponents of tokens and parameters, above 0 [1]
     gamma_post: bits that divide the added loss by e [1], above 0
+    n_post: offset of the exponent of bits [1]
     returns: [1], nats per token
-    source: Kumar et al. 2024, (2): C_T D^gamma_D / N^gamma_N exp(-P_post / gamma_post)
+    source: Kumar et al. 2024, (2) and appendix K: C_T D^gamma_D / N^gamma_N exp(b - P / gamma_post)
     """
     if not (params > 0 and tokens > 0 and bits > 0 and c_t >= 0):
         return nan
     if not (gamma_d > 0 and gamma_n > 0 and gamma_post > 0):
         return nan
-    return c_t * exp(gamma_d * _log(tokens) - gamma_n * _log(params) - bits / gamma_post)
+    fall = n_post - bits / gamma_post
+    return c_t * exp(gamma_d * _log(tokens) - gamma_n * _log(params) + fall)
 
 
 @formula

@@ -11,10 +11,16 @@ from typing import Any, NamedTuple
 
 from stackbook import StackbookError, facts
 
-from . import chips, datacenter, fabric
+from . import chips, datacenter, fabric, scaling, training
 
 Key = tuple[str, str]
-CASES: dict[Key, Callable[[], float]] = {**chips.CASES, **fabric.CASES, **datacenter.CASES}
+CASES: dict[Key, Callable[[], float]] = {
+    **chips.CASES,
+    **fabric.CASES,
+    **datacenter.CASES,
+    **scaling.CASES,
+    **training.CASES,
+}
 
 
 class Result(NamedTuple):
@@ -47,7 +53,7 @@ class Result(NamedTuple):
             case "absolute":
                 return f"±{self.tolerance:g}"
             case "relative":
-                return f"±{percent}" if self.tolerance >= 1e-3 else "exact"
+                return f"±{percent}" if self.tolerance > 1e-6 else "exact"
         return f"≤ +{percent}" if self.tolerance_kind == "at most" else f"≥ -{percent}"
 
     @property

@@ -8,7 +8,6 @@ from stackbook.kernels import fabric, reliability
 from .datacenter import rack
 
 NON_BLOCKING = 1
-LLAMA_3 = 16_384  # accelerators of its longest run
 
 
 def dgx_cost() -> float:
@@ -65,18 +64,6 @@ def daly_minutes(mtbf_hours: float) -> float:
     return 60 * reliability.daly_interval(5 / 60, mtbf_hours)
 
 
-def llama_mtbf() -> float:
-    failures_per_hour = facts.central("lambda_gpu") / 24
-    return reliability.mean_time_between_failures(LLAMA_3, failures_per_hour)
-
-
-def llama_goodput() -> float:
-    """At the best interval for our judgement of the time of a checkpoint and of a restart."""
-    checkpoint, restart = (facts.central(symbol) / 3600 for symbol in ("delta_ck", "R_fail"))
-    interval = reliability.daly_interval(checkpoint, llama_mtbf())
-    return reliability.goodput(interval, checkpoint, restart, llama_mtbf())
-
-
 CASES = {
     ("B01", "server_cost"): dgx_cost,
     ("B01", "gross_profit"): lambda: facts.central("p_DGX") - dgx_cost(),
@@ -98,6 +85,4 @@ CASES = {
     ("B14", "interval_at_15_min"): lambda: daly_minutes(0.25),
     ("B14", "interval_at_24_h"): lambda: daly_minutes(24),
     ("B14", "interval_at_6_h"): lambda: daly_minutes(6),
-    ("B15", "goodput"): llama_goodput,
-    ("B15", "mean_time_between_failures"): llama_mtbf,
 }
