@@ -309,8 +309,8 @@ def scheduler(tmp_path: Path) -> Iterator[str]:
         subprocess.Popen([*worker, "--no-nanny", "--nthreads", "2"], **quiet) as second,  # type: ignore[call-overload]
     ):
         yield address
-        second.terminate()
-        first.terminate()
+        second.kill()  # asked to end while it starts, a worker would wait for its scheduler
+        first.kill()
 
 
 def test_a_real_dask_cluster_gives_the_same_bytes(

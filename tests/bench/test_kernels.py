@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from stackbook import kernels
-from stackbook.kernels import capital, chips, datacenter, fabric, reliability
+from stackbook.kernels import capital, chips, datacenter, fabric, reliability, scaling
 
 MILLION = 1_000_000
 
@@ -146,3 +146,17 @@ def test_one_number(benchmark):
     """What a call with floats costs, beside the arithmetic."""
     benchmark.group = "one float"
     assert benchmark(capital.annuity, 0.1, 5.0) > 0
+
+
+@pytest.mark.parametrize("way", ["kernel", "numpy"])
+def test_a_million_losses_of_one_law(benchmark, way):
+    """Where the constants are numbers beside arrays."""
+    benchmark.group = "hoffmann_loss, 1,000,000 rows, one law"
+    params, tokens = (10**exponent for exponent in columns([(7, 12), (9, 14)]))
+    a, b, e, alpha, beta = law = 482.0, 2085.0, 1.82, 0.348, 0.366
+    run = {
+        "kernel": lambda: scaling.hoffmann_loss(params, tokens, *law),
+        "numpy": lambda: e + a * params**-alpha + b * tokens**-beta,
+    }
+    result = benchmark.pedantic(run[way], rounds=7, warmup_rounds=1)
+    np.testing.assert_allclose(result, run["numpy"](), rtol=1e-12)

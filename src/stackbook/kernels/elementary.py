@@ -4,13 +4,13 @@ A C library takes one number at a time; without calls and branches LLVM turns a 
 formula into SIMD. Nothing depends on the processor or its library, so that results do not either.
 """
 
-from math import inf, log, nan
+from math import inf, nan
 
 import numpy as np
 
 from stackbook.kernels.jit import fma, formula
 
-PER_LN2 = 1 / log(2)
+PER_LN2 = 1.4426950408889634  # 1 / ln(2)
 LN2_HIGH = 0.6931471803691238  # first 32 bits of ln(2): a product with an exponent is exact
 LN2_LOW = 1.9082149292705877e-10  # the rest of it
 SHIFT = 1.5 * 2**52  # adding it rounds to a whole number, which the lowest bits then hold
@@ -51,6 +51,24 @@ def expm1(x: float) -> float:
 
 
 @formula
+def log(x: float) -> float:
+    """Natural logarithm, within 2 ulp.
+
+    x: argument [1], 0 or more
+    returns: [1]
+    source: definition, log(x) = k ln(2) + log1p(f) where x = 2^k (1 + f)
+    """
+    small = x < 2.0**-1000  # where the bits of the exponent end
+    bits = np.float64(x * 2.0**60 if small else x).view(np.int64) - SQRT_HALF
+    k = ((bits + ONE) >> 52 & 0x7FF) - 1023.0
+    f = np.int64((bits & FRACTION) + SQRT_HALF).view(np.float64) - 1
+    y: float = _log1p_rest(f, k - 60 if small else k)
+    y = y if x < inf else x
+    y = y if x > 0 else nan
+    return -inf if x == 0 else y
+
+
+@formula
 def log1p(x: float) -> float:
     """Natural logarithm of 1 + x, within 2 ulp also where x is small.
 
@@ -64,8 +82,17 @@ def log1p(x: float) -> float:
     k = ((bits + ONE) >> 52 & 0x7FF) - 1023.0
     f = np.int64((bits & FRACTION) + SQRT_HALF).view(np.float64) - 1
     f = f + lost * _power_of_two(-k if k < 64 else -64.0)
+    y: float = _log1p_rest(f, k)
+    y = y if x < inf else x
+    y = y if x > -1 else nan
+    return -inf if x == -1 else y
+
+
+@formula
+def _log1p_rest(f: float, k: float) -> float:
+    """k ln(2) + log1p(f), for f of sqrt(1/2) - 1 to sqrt(2) - 1."""
     # log1p(f) = 2 atanh(s) = f - s (f - z q), where q is the minimax polynomial in z = s^2 of
-    # (2 atanh(s) - 2s) / s^3 for f of sqrt(1/2) - 1 to sqrt(2) - 1 (Remez exchange, error 3e-16).
+    # (2 atanh(s) - 2s) / s^3 (Remez exchange, error 3e-16).
     s = f / (2 + f)
     z = s * s
     z2 = z * z
@@ -73,10 +100,7 @@ def log1p(x: float) -> float:
     q2 = fma(0.22222211072894535, z, 0.28571428626398654)
     q4 = fma(0.14617872803129472, z2, fma(0.1533159698024087, z, 0.18182893216800716))
     q = fma(fma(q4, z2, q2), z2, q0)
-    y: float = k * LN2_HIGH + (f - fma(s, fma(-z, q, f), -k * LN2_LOW))
-    y = y if x < inf else x
-    y = y if x > -1 else nan
-    return -inf if x == -1 else y
+    return k * LN2_HIGH + (f - fma(s, fma(-z, q, f), -k * LN2_LOW))
 
 
 @formula

@@ -28,6 +28,7 @@ from numba.np.ufunc.wrappers import build_ufunc_wrapper
 _F = TypeVar("_F", bound=Callable[..., Any])
 _threads = ContextVar("threads", default=1)
 _CHUNK = 100_000  # elements of an array that are worth a thread
+_BLOCK = 8_192  # elements that stay in a processor's cache
 LANES = 8
 
 
@@ -55,6 +56,8 @@ def threads(number: int) -> Iterator[None]:
 
 def on_threads(function: Callable[..., Any], *arguments: Any) -> list[Any]:
     """As `map`, on as many threads as the block `threads` says, for functions that hold no lock."""
+    if _threads.get() == 1:
+        return list(map(function, *arguments))
     with ThreadPoolExecutor(_threads.get()) as pool:
         return list(pool.map(function, *arguments))
 
@@ -106,26 +109,32 @@ class Formula(DUFunc):
         self._compile()
         named = tuple(kwargs.pop(a) for a in self._arguments[len(args) :] if a in kwargs)
         values = (*args, *named)
-        number = _threads.get()
-        plain = number > 1 and not kwargs and len(values) == len(self._arguments)
+        plain = not kwargs and len(values) == len(self._arguments)
         with np.errstate(all="ignore"):
             if plain and all(map(_splits, values)):
                 shape = np.broadcast_shapes(*map(np.shape, values))
-                if len(shape) == 1 and shape[0] >= 2 * _CHUNK:
-                    return self._on_threads(number, values, shape[0])
+                if len(shape) == 1 and shape[0] >= 2 * _BLOCK:
+                    return self._in_blocks(values, shape[0])
             return super().__call__(*values, **kwargs)
 
-    def _on_threads(self, number: int, values: tuple[Any, ...], size: int) -> Any:
-        """Slices of a one-dimensional result, a thread each: a ufunc's loop holds no lock."""
+    def _in_blocks(self, values: tuple[Any, ...], size: int) -> Any:
+        """A one-dimensional result in slices, on threads if these are wanted.
+
+        A number beside arrays is repeated for the length of a block: a ufunc's loop is SIMD where
+        each argument is an array. It holds no lock.
+        """
         result = np.empty(size)
-        number = min(number, size // _CHUNK)
+        columns = [v if np.size(v) > 1 else np.full(_BLOCK, v, float) for v in values]
+        number = max(1, min(_threads.get(), size // _CHUNK))
         ends = [size * i // number for i in range(number + 1)]
         call = super().__call__
 
         def fill(start: int, end: int) -> None:
-            part = (v[start:end] if np.size(v) > 1 else v for v in values)
             with np.errstate(all="ignore"):  # a thread has its own
-                call(*part, out=result[start:end])
+                for at in range(start, end, _BLOCK):
+                    to = min(at + _BLOCK, end)
+                    part = (c[at:to] if c.size == size else c[: to - at] for c in columns)
+                    call(*part, out=result[at:to])
 
         on_threads(fill, ends[:-1], ends[1:])
         return result

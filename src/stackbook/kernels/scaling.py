@@ -5,16 +5,16 @@ the losses of two laws compare only where their data and vocabulary are the same
 """
 
 from collections.abc import Callable
-from math import inf, log, nan
+from math import inf, nan
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from stackbook.kernels.elementary import exp, expm1, log1p
+from stackbook.kernels.elementary import exp, expm1, log, log1p
 from stackbook.kernels.jit import formula
 
-LN2 = log(2)
-LN10 = log(10)
+LN2 = 0.6931471805599453
+LN10 = 2.302585092994046
 
 
 class Hoffmann(NamedTuple):
@@ -261,8 +261,8 @@ def routed_moe_loss(
     """
     if not params > 0:
         return nan
-    n = _log(params) / LN10
-    seen = _log(saturated_experts(experts, e_start, e_max)) / LN10
+    n = log(params) / LN10
+    seen = log(saturated_experts(experts, e_start, e_max)) / LN10
     return exp((slope_n * n + slope_e * seen + slope_ne * n * seen + intercept) * LN10)
 
 
@@ -285,12 +285,12 @@ def dense_equivalent_params(
     returns: [1]
     source: Clark et al. 2022, (11), effective parameter count: L(N_eff, 1) = L(N, E)
     """
-    seen = _log(saturated_experts(experts, e_start, e_max)) / LN10
-    one = _log(e_start) / LN10 if e_start > 0 else nan
+    seen = log(saturated_experts(experts, e_start, e_max)) / LN10
+    one = log(e_start) / LN10 if e_start > 0 else nan
     dense = slope_n + slope_ne * one
     if not (params > 0 and dense < 0):
         return nan
-    rise = (slope_ne * _log(params) / LN10 + slope_e) * (seen - one) / dense
+    rise = (slope_ne * log(params) / LN10 + slope_e) * (seen - one) / dense
     return params * exp(rise * LN10)
 
 
@@ -354,7 +354,7 @@ def quantization_loss(
     if not (gamma_d > 0 and gamma_n > 0 and gamma_post > 0):
         return nan
     fall = n_post - bits / gamma_post
-    return c_t * exp(gamma_d * _log(tokens) - gamma_n * _log(params) + fall)
+    return c_t * exp(gamma_d * log(tokens) - gamma_n * log(params) + fall)
 
 
 @formula
@@ -534,7 +534,7 @@ def params_for_budget(
     for _ in range(NEWTON):
         grown = exp(x)
         slope = 1 + beta - (1 - alpha) * grown / (grown + r)
-        x -= ((1 + beta) * x - (1 - alpha) * _log(grown + r)) / slope
+        x -= ((1 + beta) * x - (1 - alpha) * log(grown + r)) / slope
     return flop / (6 * (tokens * exp(x) + serving))
 
 
@@ -565,15 +565,7 @@ GRID, ZOOMS = 33, 9  # points of a search, and how often it narrows to a sixteen
 @formula
 def _power(x: float, exponent: float) -> float:
     """x^exponent for a positive x."""
-    return exp(exponent * _log(x))
-
-
-@formula
-def _log(x: float) -> float:
-    """Natural logarithm; a small x is inverted, as log1p would lose digits of x - 1."""
-    large = x if x > 1 else 1 / x
-    y = log1p(large - 1)
-    return y if x > 1 else -y
+    return exp(exponent * log(x))
 
 
 @formula
@@ -604,5 +596,5 @@ def _log_over_training(k: float, m: float) -> float:
     z = log1p((m + 1) * k) / (2 * (m + 1))
     for _ in range(NEWTON):
         grown = expm1(z)
-        z -= (m * z + _log(grown) - _log(k)) / (m + 1 + 1 / grown)
+        z -= (m * z + log(grown) - log(k)) / (m + 1 + 1 / grown)
     return z
