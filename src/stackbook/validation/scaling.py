@@ -8,10 +8,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from stackbook import facts
+from stackbook import facts, inputs
 from stackbook.kernels import fitting, scaling
 from stackbook.kernels.scaling import Hoffmann
-from stackbook.kernels.transformer import Transformer, transformer
 
 Array = NDArray[np.float64]
 
@@ -281,14 +280,9 @@ def best_bits() -> float:
 # Architectures
 
 
-def model(name: str) -> Transformer:
-    row = facts.table("transformers").filter(name=name).collect().row(0, named=True)
-    return transformer(**{field: row[field] for field in Transformer._fields})
-
-
 def training_flop(name: str) -> float:
     """A token's, in the sequences of 4,096 of DeepSeek's pre-training."""
-    return float(model(name).training_flop_per_token(4096))
+    return float(inputs.architecture(name).training_flop_per_token(4096))
 
 
 PORIAN = {
@@ -354,7 +348,7 @@ CASES: dict[tuple[str, str], Callable[[], float]] = {
     ("D21", "gain_at_1e25_flop"): lambda: mixture_gain(1e25),
     ("D22", "dense_params"): clark_params,
     ("D23", "bits"): best_bits,
-    ("D24", "training_flop"): lambda: 6 * model("GPT-3").matmul_parameters * 300e9,
+    ("D24", "training_flop"): lambda: 6 * inputs.architecture("GPT-3").matmul_parameters * 300e9,
     ("D25", "deepseek_v2"): lambda: training_flop("DeepSeek V2"),
     ("D25", "deepseek_v3"): lambda: training_flop("DeepSeek V3"),
     ("D25", "llama_3_1_405b"): lambda: training_flop("Llama 3.1 405B"),

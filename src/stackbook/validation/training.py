@@ -2,10 +2,8 @@
 
 from typing import Any
 
-from stackbook import facts
+from stackbook import facts, inputs
 from stackbook.kernels import reliability
-
-from .scaling import model
 
 LLAMA_3 = 16_384  # accelerators of its longest run
 
@@ -21,7 +19,7 @@ def tokens(name: str) -> float:
 
 def llama_flop_per_s() -> float:
     """A GPU's over the hours of the run, at 6 FLOP for each parameter that multiplies."""
-    flop = 6 * model("Llama 3.1 405B").matmul_parameters * tokens("Llama 3.1-405B")
+    flop = 6 * inputs.architecture("Llama 3.1 405B").matmul_parameters * tokens("Llama 3.1-405B")
     return flop / (3600 * observed("H_405"))
 
 
