@@ -104,7 +104,7 @@ def test_a_parameter_is_written_in_one_notation_that_can_be_given_back() -> None
         for one in chapter.parameters.values():
             written = [plain(each) for each in (one.low, one.default, one.high) if each]
             assert one.check(plain(one.default)) == one.default
-            assert len({"e" in each for each in written}) == 1 or one.choices, written
+            assert len({"e" in each for each in written}) <= 1 or one.choices, written
 
 
 def test_validate_writes_tolerances_as_bounds(tmp_path: Path) -> None:

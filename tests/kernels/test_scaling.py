@@ -321,6 +321,9 @@ def test_params_for_loss_meet_the_first_order_condition(loss, training, serving,
     by_tokens = law.beta * law.b * trained**-law.beta
     wedge = 1 + serving * tokens / (3 * training * trained)
     assert by_params / by_tokens == pytest.approx(wedge, rel=1e-9)
+    keys = law.a, law.b, law.alpha, law.beta
+    implied = scaling.implied_served_tokens(params, trained, training, serving, *keys)
+    assert implied == pytest.approx(tokens, rel=1e-6, abs=1e-8 * trained * training / serving)
 
 
 @given(st.floats(1e2, 1e12), usd_per_flop, usd_per_flop, served, laws)

@@ -499,6 +499,34 @@ def params_for_loss(
 
 
 @formula
+def implied_served_tokens(
+    params: float,
+    tokens: float,
+    training_usd_per_flop: float,
+    serving_usd_per_flop: float,
+    a: float,
+    b: float,
+    alpha: float,
+    beta: float,
+) -> float:
+    """Tokens to serve for which a model, as it was trained, is the cheapest of its loss.
+
+    params, tokens: parameters and tokens trained on, above 0 [1]
+    training_usd_per_flop, serving_usd_per_flop: above 0 [USD]
+    a, b, alpha, beta: constants of hoffmann_loss, above 0 [1]
+    returns: [1]; below 0 where it is too large even if it serves none
+    source: Sardana et al. 2024, (3) with prices, solved for the tokens served
+    """
+    if not (params > 0 and tokens > 0 and _is_law(a, b, alpha, beta)):
+        return nan
+    if not (training_usd_per_flop > 0 and serving_usd_per_flop > 0):
+        return nan
+    # Elasticity of the loss in parameters over that in tokens: 1 where training alone counts.
+    ratio = alpha * a * _power(params, -alpha) / (beta * b * _power(tokens, -beta))
+    return 3 * tokens * (ratio - 1) * training_usd_per_flop / serving_usd_per_flop
+
+
+@formula
 def params_for_budget(
     usd: float,
     training_usd_per_flop: float,
