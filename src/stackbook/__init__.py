@@ -34,9 +34,10 @@ def located(path: str) -> Path:
     for place in places:
         if place.is_file():
             return place
+    searched = "" if laid or Path(path).is_absolute() else f" in {Path.cwd()}"
     folders = [place.parent for place in places if place.parent.is_dir()]
     files = [each.name for folder in folders for each in folder.iterdir() if each.is_file()]
-    raise StackbookError(f"there is no file {path!r}{nearest(Path(path).name, files)}")
+    raise StackbookError(f"there is no file {path!r}{searched}{nearest(Path(path).name, files)}")
 
 
 def laid_as(path: str) -> str:

@@ -4,11 +4,10 @@ An uncertain number is an array: first the central value, then draws of it. A fo
 element by element, so that one call gives a result and its distribution, and `finding` states both.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cache
 from math import inf
 from statistics import NormalDist
-from typing import TypeVar
 from zlib import crc32
 
 import numpy as np
@@ -22,8 +21,8 @@ from stackbook.kernels.transformer import Transformer, transformer
 DRAWS = 4000
 LEAST_RUNS = 7  # for the five constants of a law
 _ROW = "row of the file"
-Column = TypeVar("Column", pl.Series, pl.Expr)
 _SHOWN = 5  # rows that an error names
+_SEPARATORS = {";": "semicolons", "\t": "tabs"}
 _EXAMPLE = "study = 'mine' and loss < 3"
 
 
@@ -82,7 +81,8 @@ def runs(
     """Training runs of the CSV file `path`: params, tokens, flop, loss, and row in the file.
 
     Parameters: names of the file's columns, of `tokens` and `flop` one, as the other follows from
-    flop = 6 params tokens; `where`, an SQL condition on any column, says which rows count.
+    flop = 6 params tokens; `where`, an SQL condition on any column, says which rows count. To it
+    a cell of these columns that is no finite number is null, so that `loss > 0` leaves it out.
     StackbookError names each bad value in those rows: none is left out unasked.
     """
     if (tokens is None) == (flop is None):
@@ -92,11 +92,11 @@ def runs(
     table = _csv(path)
     _known(path, columns.values(), table)
     if where:
-        table = table.filter(_condition(path, where, table))
+        table = table.filter(_condition(path, where, table, set(columns.values())))
     kept = f"{path}: {table.height} runs" + (f" where {where}" if where else "")
     if table.height < LEAST_RUNS:
         raise StackbookError(f"{kept}, too few for five constants; give {LEAST_RUNS} or more")
-    numbers = table.select(_number(pl.col(column)).alias(name) for name, column in columns.items())
+    numbers = table.select(_number(table[column]).alias(name) for name, column in columns.items())
     positive = pl.all().is_between(0, inf, closed="none").fill_null(False)
     good = numbers.select(positive)
     bad = [_bad(table.filter(~good[name]), column) for name, column in columns.items()]
@@ -124,6 +124,7 @@ def _csv(path: str) -> pl.DataFrame:
         table = table.with_row_index(_ROW, offset=2)
     except pl.exceptions.PolarsError as error:
         reason = str(error).split("\n")[0]
+        reason = "a row has more cells than names" if "more fields" in reason else reason
         raise StackbookError(f"{path} is no UTF-8 CSV with a line of names: {reason}") from None
     return table.filter(~pl.all_horizontal(pl.exclude(_ROW).is_null()))
 
@@ -133,18 +134,25 @@ def _known(path: str, columns: Iterable[str], table: pl.DataFrame) -> None:
     for column in columns:
         if column not in names:
             near = nearest(column, names)
+            apart = [each for mark, each in _SEPARATORS.items() if mark in names[0]]
+            if len(names) == 1 and apart:
+                raise StackbookError(f"{path} looks separated by {apart[0]}; write it with commas")
             raise StackbookError(
                 f"{path} has no column {column!r}{near}; its columns are {', '.join(names)}"
             )
 
 
-def _condition(path: str, where: str, table: pl.DataFrame) -> pl.Series:
-    """Whether each row meets `where`, in which columns of numbers, true and false are such."""
+def _condition(path: str, where: str, table: pl.DataFrame, numbers: Collection[str]) -> pl.Series:
+    """Whether each row meets `where`, in which columns of numbers, true and false are such.
+
+    Those named in `numbers` are so in any case, whatever a cell says.
+    """
     said = f"where {where!r}"
     try:
         condition = pl.sql_expr(where)
         _known(f"{said}: {path}", condition.meta.root_names(), table)
-        meets = table.select(map(_typed, table)).select(condition).to_series()
+        typed = [_typed(column, column.name in numbers) for column in table]
+        meets = pl.DataFrame(typed).select(condition).to_series()
     except pl.exceptions.PolarsError as error:
         reason = str(error).split("\n")[0]
         raise StackbookError(f"{said}: {reason}; write a condition as in {_EXAMPLE!r}") from None
@@ -153,16 +161,17 @@ def _condition(path: str, where: str, table: pl.DataFrame) -> pl.Series:
     return meets
 
 
-def _typed(column: pl.Series) -> pl.Series:
+def _typed(column: pl.Series, number: bool) -> pl.Series:
     if column.dtype != pl.String:
         return column
-    number = _number(column)
+    found = _number(column)
+    if number or found.null_count() == column.null_count():
+        return found.set(~found.is_finite(), None)  # NaN would count as above any number
     truth = column.str.to_lowercase().replace_strict({"true": True, "false": False}, default=None)
-    fits = (each for each in (number, truth) if each.null_count() == column.null_count())
-    return next(fits, column)
+    return truth if truth.null_count() == column.null_count() else column
 
 
-def _number(column: Column) -> Column:
+def _number(column: pl.Series) -> pl.Series:
     return column.str.strip_chars().cast(pl.Float64, strict=False)
 
 

@@ -2,7 +2,9 @@
 
 For given exponents the law is linear in a, b and e. So the search projects: a grid over both
 exponents, at each point the best a, b, e of a least-squares problem in closed form, and from every
-valley of that map Newton steps to the optimum. No start is guessed.
+valley of that map Newton steps to its bottom; of few runs, from every point. Nothing depends on a
+guessed start. That the lowest bottom is the optimum is no theorem: tests compare it with SciPy's
+from many starts. Deltas far below the residuals, and exponents near zero, are where it can fail.
 
 Within this module `theta` is (a, b, e, alpha, beta), all 0 or more, of params and tokens over their
 geometric means; `runs` has three rows: log params, log tokens, 1 / loss, with columns of no weight
@@ -24,10 +26,11 @@ Array = NDArray[np.float64]
 
 HUBER = 1e-3  # residual of log loss at which Hoffmann et al. turn from squares to absolute values
 GRID = np.geomspace(0.02, 2.0, 12)  # exponents at which the search looks for valleys
-FEW = 200  # runs; no fit of more was found to have valleys within a valley
+FEW = 200  # runs; of more, valleys within a valley are rare
 STEP = log(GRID[1] / GRID[0])
 FINE, ROUGH = 1e-13, 1e-2  # parts of the objective that are not worth a step
-CHUNK, MOST = 250, 50_000  # refits of a thread at once, and in memory at once
+CHUNK = 250  # refits of a thread at once
+MOST = 10_000_000  # picks in memory at once
 REPETITION = np.geomspace(0.1, 1e4, 49)  # r_d and r_n at which their search looks for valleys
 
 # Rows that `_terms` fills, a column a run: derivatives of log loss by theta, then of the objective.
@@ -49,7 +52,7 @@ class Fit(NamedTuple):
 def fit(
     params: ArrayLike, tokens: ArrayLike, loss: ArrayLike, delta: float = HUBER, tied: bool = False
 ) -> Fit:
-    """The law of lowest Huber loss of log residuals over training runs, wherever it lies.
+    """The law of lowest Huber loss of log residuals over training runs.
 
     params, tokens: of each run [1], [1]
     loss: of each run, nats per token [1]
@@ -79,9 +82,11 @@ def refit(
     source: as for fit
     """
     data = _Data.of(params, tokens, loss)
-    picks = np.asarray(picks, np.int64)
-    if picks.ndim != 2 or not ((picks >= 0) & (picks < data.size)).all():
+    picks = np.asarray(picks)
+    whole = picks.ndim == 2 and picks.shape[1] > 0 and picks.dtype.kind in "iu"
+    if not (whole and ((picks >= 0) & (picks < data.size)).all()):
         raise ValueError(f"picks: give rows of whole numbers from 0 to {data.size - 1}")
+    picks = picks.astype(np.int64)
     theta, _ = _optimum(data, delta, tied)
     robust = _robust(theta, delta, data.runs, data.weight)
     reach, powers = 1 if picks.shape[1] < FEW else 0, _powers(data.runs, GRID)
@@ -109,9 +114,10 @@ def bootstrap(
     source: Efron 1979; Besiroglu et al. 2024
     """
     size = np.size(loss)
+    most = max(1, MOST // max(size, 1))
     random, laws = np.random.default_rng(seed), []
-    for start in range(0, refits, MOST):
-        picks = random.integers(0, size, (min(MOST, refits - start), size))
+    for start in range(0, refits, most):
+        picks = random.integers(0, size, (min(most, refits - start), size))
         laws.append(refit(params, tokens, loss, picks, delta, tied))
     return np.concatenate([np.empty((0, 5)), *laws])
 
@@ -123,15 +129,15 @@ def covariance(
 
     params, tokens, loss, delta, tied: as for fit [1], [1], [1], [1], [1]
     returns: of shape (5, 5) [1]; infinite where the runs do not tell the constants apart
-    source: Huber 1967, sandwich of an M-estimator
+    source: Huber 1967, sandwich of an M-estimator; curvature of the middle half of the runs
     """
     data = _Data.of(params, tokens, loss)
     theta, _ = _optimum(data, delta, tied)
-    rows, basis = np.empty((9, data.weight.size)), _basis(tied)
-    _terms(theta, delta, data.runs, data.weight, rows)
+    rows, basis = _at(theta, delta, data), _basis(tied)
     jacobian = basis.T @ rows[:5]
     bread = (jacobian * rows[_INSIDE]) @ jacobian.T
-    if not np.linalg.cond(bread) < 1e14:
+    scale = np.sqrt(np.diag(bread))
+    if not (scale > 0).all() or not np.linalg.cond(bread / np.outer(scale, scale)) < 1e14:
         return np.full((5, 5), inf)
     half = np.linalg.solve(bread, jacobian * rows[_SLOPE])
     law = data.law(theta)
@@ -156,13 +162,17 @@ def profile(
     params, tokens, loss, delta, tied: as for fit [1], [1], [1], [1], [1]
     level: probability that an interval holds the constant [1], between 0 and 1
     returns: low and high, of shape (5, 2); 0 or infinite where the runs set no end [1]
-    source: likelihood ratio of normal (least squares) or Laplace residuals of unknown scale
+    source: Huber and Ronchetti 2009, ratio test of an M-estimator; with squares, an F test
     """
+    if not 0 < level < 1:
+        raise ValueError(f"level = {level:g}: give a probability between 0 and 1")
     data = _Data.of(params, tokens, loss)
     theta, objective = _optimum(data, delta, tied)
-    squares = 1 if delta == inf else 2
-    allowed = NormalDist().inv_cdf((1 + level) / 2) ** 2 / (squares * data.size)
-    limit = objective * np.exp(allowed)
+    rows = _at(theta, delta, data)
+    spread = rows[_SLOPE] @ rows[_SLOPE] / rows[_INSIDE].sum()
+    spread *= data.size / (data.size - _basis(tied).shape[1])
+    score = NormalDist().inv_cdf((1 + level) / 2)
+    limit = objective + score**2 / 2 * spread
     ends = np.empty((5, 2))
     for constant in range(5):
         runs, start = data.runs.copy(), theta.copy()
@@ -170,10 +180,9 @@ def profile(
             runs[constant] += data.centre[constant]
             start[constant] = data.law(theta)[constant]
         basis = _basis(tied, constant)
-        for side in range(2):
-            sign = (-1.0, 1.0)[side]
+        for side, sign in enumerate((-1.0, 1.0)):
             ends[constant, side] = _profile_end(
-                start, constant, sign, limit, delta, tied, basis, runs, data.weight
+                start, constant, sign, limit, float(delta), tied, basis, runs, data.weight
             )
     return ends
 
@@ -200,11 +209,13 @@ def fit_repetition(
     loss: of each run, nats per token [1]
     law: of runs without repetition [1]
     delta: log residual beyond which the loss is linear [1]
-    returns: constants of 0.1 to 10,000 with the lowest objective [1], to 1e-6
+    returns: constants of 0.1 to 10,000 with the lowest objective [1], to 1e-6; at an end if open
     source: Muennighoff et al. 2023, appendix A, equation 17
     """
     runs = np.array([params, tokens, unique_tokens], np.float64)
     logs = np.log(np.asarray(loss, np.float64))
+    if not (np.isfinite(logs).all() and np.isfinite(runs).all() and (runs > 0).all()):
+        raise ValueError("give finite numbers above 0 for every run")
 
     def objectives(r_d: Array, r_n: Array) -> Array:
         predicted = data_constrained_loss(*runs, *law, r_d[:, None, None], r_n[None, :, None])
@@ -214,20 +225,21 @@ def fit_repetition(
 
     height = np.pad(objectives(REPETITION, REPETITION), 1, constant_values=inf)
     size = range(REPETITION.size)
-    valleys = [
-        (REPETITION[i], REPETITION[j])
+    valleys = sorted(
+        (height[i + 1, j + 1], REPETITION[i], REPETITION[j])
         for i in size
         for j in size
         if height[i + 1, j + 1] == height[i : i + 3, j : j + 3].min()
-    ]
+    )
     found = []
-    for r_d, r_n in valleys:
+    for _, r_d, r_n in valleys[:20]:
         width = log(REPETITION[1] / REPETITION[0])
         while width > 1e-7:
             near = np.exp(np.linspace(-width, width, 9))
-            around = objectives(r_d * near, r_n * near)
+            both = [np.clip(r * near, REPETITION[0], REPETITION[-1]) for r in (r_d, r_n)]
+            around = objectives(*both)
             i, j = np.unravel_index(np.argmin(around), around.shape)
-            r_d, r_n, width = r_d * near[i], r_n * near[j], width / 2
+            r_d, r_n, width = both[0][i], both[1][j], width / 2
         found.append(Repetition(float(r_d), float(r_n), float(around[i, j])))
     return min(found, key=lambda each: each.objective)
 
@@ -259,6 +271,8 @@ def isoflop_optimum(params: ArrayLike, loss: ArrayLike) -> float:
     source: Hoffmann et al. 2022, approach 2
     """
     logs = np.log(np.asarray(params, np.float64))
+    if logs.size < 3:
+        return nan
     centre = logs.mean()
     bend, slope, _ = np.polyfit(logs - centre, np.asarray(loss, np.float64), 2)
     bottom = centre - slope / (2 * bend) if bend > 0 else nan
@@ -315,10 +329,10 @@ class _Data(NamedTuple):
         for name, square in (("params", uu), ("tokens", vv)):
             if square < 1e-18 * size:
                 raise ValueError(f"every run has the same {name}; give runs that differ in it")
-        if uv * uv > (1 - 1e-9) * uu * vv:
+        if uv > (1 - 1e-9) * sqrt(uu * vv):
             raise ValueError(
-                "tokens follow from params in every run, so that their two terms cannot be told "
-                "apart; give runs of one size and different tokens"
+                "tokens rise with params alike in every run, so that their two terms cannot be "
+                "told apart; give runs of one size and different tokens"
             )
         padded = -(-size // LANES) * LANES
         runs, weight = np.zeros((3, padded)), np.zeros(padded)
@@ -357,12 +371,30 @@ def _optimum(data: _Data, delta: float, tied: bool) -> tuple[Array, float]:
     if not delta > 0:
         raise ValueError(f"delta = {delta:g}: give a number above 0, or infinity")
     theta, weight, few = np.empty(5), data.weight, data.size < FEW
-    shared = delta, tied, _basis(tied), data.runs, _powers(data.runs, GRID)
+    shared = float(delta), tied, _basis(tied), data.runs, _powers(data.runs, GRID)
     best = _from_valleys(theta, inf, weight, weight, GRID.size if few else 0, *shared)
-    if delta < inf and not few:
-        robust = _robust(theta, delta, data.runs, weight)
+    if best < inf and delta < inf and not few:
+        robust = _robust(theta, float(delta), data.runs, weight)
         best = _from_valleys(theta, best, weight, robust, 0, *shared)
+    if not best < inf:
+        raise ValueError("losses differ by more than numbers can hold; give them in another unit")
     return theta, best
+
+
+def _at(theta: Array, delta: float, data: _Data) -> Array:
+    """Rows of `_terms` at theta, with the curvature spread over the middle half of the runs.
+
+    Only runs within delta have any, and these can be few; the density of residuals around zero,
+    which is what counts, is about the same for half of all.
+    """
+    rows, delta = np.empty((9, data.weight.size)), float(delta)
+    _terms(theta, inf, data.runs, data.weight, rows)
+    wide = max(delta, float(np.median(np.abs(rows[_SLOPE, : data.size]))))
+    _terms(theta, wide, data.runs, data.weight, rows)
+    curvature = rows[_INSIDE] * (delta / wide if wide > delta else 1.0)
+    _terms(theta, delta, data.runs, data.weight, rows)
+    rows[_INSIDE] = curvature
+    return rows
 
 
 @search
@@ -432,10 +464,14 @@ def _descend(
     _evaluate(theta, delta, runs, weight, rows, sums)
     _majorizer(rows, outside)
     damping, tried = 1.0, False  # an undamped step, from here
-    for _ in range(200):
+    for _ in range(500):
         pair = 0
         for i in range(5):
-            held = theta[i] == 0.0 and sums[i] >= 0.0  # at its bound
+            pull = 0.0  # along the basis, in which both exponents may be one
+            for k in range(size):
+                for j in range(5):
+                    pull += basis[i, k] * basis[j, k] * sums[j]
+            held = theta[i] == 0.0 and pull >= 0.0  # at its bound
             for k in range(size):
                 free[i, k] = 0.0 if held else basis[i, k]
             for j in range(i + 1):
@@ -458,9 +494,8 @@ def _descend(
                 for i in range(5):
                     reduced[k, m] += free[i, k] * half[i, m]
             reduced[k, k] *= 1 + 1e-12
-            if not reduced[k, k] > 0:  # held, or the exponent of a term that is zero
+            if reduced[k, k] == 0.0 and gradient[k] == 0.0:  # held, or exponent of a zero term
                 reduced[k, k] = 1.0
-                gradient[k] = 0.0
         if not _solve(reduced, gradient, move):
             tried = True
             damping = 10 * max(damping, 0.1)
@@ -545,9 +580,9 @@ def _from_valleys(
     """The lower of `best` and the objective reached from each valley; theta becomes its place.
 
     The map is over pairs of exponents: least squares of relative residuals, under `map_weight`,
-    with a, b and e not negative. Huber's loss of few runs has small valleys within a valley: with a
-    `reach`, so many points around are starts as well, and a second way down, over wider deltas,
-    passes over them.
+    with a, b and e not negative. Huber's loss of few runs, or of a delta far below the residuals,
+    has small valleys within a valley: a second way down, over wider deltas, passes over them. With
+    a `reach`, so many points around are starts as well.
     """
     size = powers.shape[2]
     ee = se = 0.0
@@ -580,7 +615,7 @@ def _from_valleys(
                     (one[0, k], one[1, m], se),
                     coefficients[k, m],
                 )
-    trial = np.empty(5)
+    starts, trial = np.zeros((size, size), np.bool_), np.empty(5)
     for k in range(size):
         for m in range(size):
             here = height[k + 1, m + 1]
@@ -589,19 +624,26 @@ def _from_valleys(
             seen = best < inf and abs(log(theta[3] / GRID[k])) < STEP
             if seen and abs(log(theta[4] / GRID[m])) < STEP:
                 continue
-            for i in range(max(k - reach, 0), min(k + reach + 1, size)):
-                for j in range(max(m - reach, 0), min(m + reach + 1, size)):
-                    if tied and i != j:
-                        continue
-                    for smooth in range(2 if reach and delta < inf else 1):
-                        trial[:3], trial[3], trial[4] = coefficients[i, j], GRID[i], GRID[j]
-                        if smooth:
-                            _descend(trial, 16 * delta, ROUGH, basis, runs, weight)
-                            _descend(trial, 4 * delta, ROUGH, basis, runs, weight)
-                        reached = _descend(trial, delta, FINE, basis, runs, weight)
-                        if reached < best:
-                            best = reached
-                            theta[:] = trial
+            starts[max(k - reach, 0) : k + reach + 1, max(m - reach, 0) : m + reach + 1] = True
+    runs_weigh = np.sum(map_weight)
+    for k in range(size):
+        for m in range(size):
+            here = height[k + 1, m + 1]
+            if not (starts[k, m] and here < inf):
+                continue
+            typical = sqrt(max(1 + here / runs_weigh, 0.0))  # residual of this point of the map
+            for smooth in range(2):
+                wide = max(16 * delta, typical) if smooth else delta
+                if smooth and (delta == inf or not (reach or wide > 16 * delta)):
+                    continue
+                trial[:3], trial[3], trial[4] = coefficients[k, m], GRID[k], GRID[m]
+                while wide > delta:
+                    _descend(trial, wide, ROUGH, basis, runs, weight)
+                    wide /= 4
+                reached = _descend(trial, delta, FINE, basis, runs, weight)
+                if reached < best:
+                    best = reached
+                    theta[:] = trial
     return best
 
 
@@ -655,7 +697,7 @@ def _refit(
     powers: Array,
 ) -> Array:
     """Theta of each row of picks, the runs that were drawn."""
-    thetas = np.empty((picks.shape[0], 5))
+    thetas = np.full((picks.shape[0], 5), nan)
     for i in range(picks.shape[0]):
         weight = np.zeros(runs.shape[1])
         for pick in picks[i]:

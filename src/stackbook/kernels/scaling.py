@@ -60,13 +60,15 @@ def hoffmann_loss(
     """Loss as a floor, a term that parameters lower and one that tokens lower.
 
     params, tokens: parameters and tokens trained on, above 0 [1]
-    a, b: scales of the two terms, above 0 [1]
+    a, b: scales of the two terms, 0 or more [1]
     e: loss that no size of model or data removes [1], 0 or more
-    alpha, beta: exponents, above 0 [1]
+    alpha, beta: exponents, 0 or more [1]
     returns: [1], nats per token
     source: Hoffmann et al. 2022, (2): L = E + A / N^alpha + B / D^beta
     """
-    if not (params > 0 and tokens > 0 and _is_law(a, b, alpha, beta) and e >= 0):
+    if not (params > 0 and tokens > 0 and a >= 0 and b >= 0 and e >= 0):
+        return nan
+    if not (alpha >= 0 and beta >= 0):
         return nan
     return e + a * _power(params, -alpha) + b * _power(tokens, -beta)
 

@@ -151,6 +151,10 @@ class Book:
         try:
             return self.chapters[name]
         except KeyError:
+            if name not in self.files and (self.folder / f"{name}.md").is_file():
+                raise StackbookError(
+                    f"book/{name}.md is there, but book/_toc.yml does not list it; add it"
+                ) from None
             near = nearest(name, self.chapters)
             raise StackbookError(
                 f"no chapter {name!r}{near}; the chapters are {', '.join(self.chapters)}"
@@ -189,12 +193,12 @@ class Book:
             reason = " ".join(str(error).split())
             raise StackbookError(f"scenario {name!r} is not readable YAML: {reason}") from None
         content = content if isinstance(content, dict) else {}
-        unknown = content.keys() - {"title", "description", "parameters"}
+        unknown = sorted(map(str, content.keys() - {"title", "description", "parameters"}))
         parameters = content.get("parameters")
         if unknown or not isinstance(parameters, dict):
             raise StackbookError(
                 f"scenario {name!r}: write `parameters:` with name: value lines"
-                + (f"; {', '.join(map(str, unknown))} means nothing here" if unknown else "")
+                + (f"; {', '.join(unknown)} means nothing here" if unknown else "")
             )
         self.check(parameters, self.chapters.values())
         return parameters
@@ -205,7 +209,7 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         names = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = {str(name) for name in names if names.count(name) > 1}
+        twice = sorted({str(name) for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"{', '.join(twice)} stands twice")
         return super().construct_mapping(node, deep)
@@ -236,7 +240,7 @@ def declared(name: str, source: str) -> dict[str, Parameter]:
 def assigned(text: str) -> tuple[str, str]:
     """Name and value of `name=value` as given on the command line."""
     name, equals, value = (part.strip() for part in text.partition("="))
-    if not (equals and name and value):
+    if not (equals and name):
         raise StackbookError(f"-p {text!r}: write name=value, e.g. -p usd_per_kwh=0.05")
     return name, value
 

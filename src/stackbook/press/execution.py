@@ -76,7 +76,10 @@ def execute(chapter: Chapter, values: Values, files: Mapping[str, bytes]) -> Exe
             )
         except PapermillExecutionError as error:
             reason = f"{error.ename}: {error.evalue}".splitlines()[0]
-            return _failed(chapter, values, reason, path)
+            failed = _failed(chapter, values, reason, path)
+            if error.ename == stackbook.StackbookError.__name__:  # for the reader, not the author
+                return failed._replace(message=f"{error.evalue} (chapter {chapter.name})")
+            return failed
         except Exception as error:  # a kernel that was killed, a cell that ran out of time
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             return _failed(chapter, values, reason, path)

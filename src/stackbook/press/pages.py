@@ -11,7 +11,7 @@ from typing import Any
 
 from stackbook import facts
 from stackbook.press.chapters import Book, Chapter, Parameter, Value, plain
-from stackbook.press.store import Store, write
+from stackbook.press.store import Shown, Store, write
 
 _GLUED = "application/papermill.record/text/plain"
 _GLUE = re.compile(r"\{glue:\w*\}`([^`:]+)\.ipynb::")
@@ -26,7 +26,7 @@ def prepare(book: Book, store: Store) -> None:
     wanted = {store.pages / "_config.yml": book.config.read_bytes()}
     shown = {name: store.shown(chapter) for name, chapter in book.chapters.items()}
     changed = {
-        name: book.chapters[name].changed(_values(book.chapters[name], one.notebook))
+        name: book.chapters[name].changed(one.values)
         for name, one in shown.items()
         if one
     }
@@ -44,7 +44,7 @@ def prepare(book: Book, store: Store) -> None:
         one = shown[chapter.name]
         if one is None:
             continue
-        text = page(chapter, one.notebook, changed)
+        text = page(chapter, one, changed)
         wanted[store.pages / f"{chapter.name}.ipynb"] = text.encode()
         for file in (f"{chapter.name}.ipynb", f"{chapter.name}.findings.json"):
             wanted[store.pages / "_notebooks" / file] = (store.notebooks / file).read_bytes()
@@ -55,28 +55,21 @@ def prepare(book: Book, store: Store) -> None:
             path.unlink()
 
 
-def page(chapter: Chapter, notebook: dict[str, Any], changed: Changed) -> str:
-    """The executed `notebook` as readers see it: prose and charts, code folded, parameters last."""
-    values = _values(chapter, notebook)
-    cells = [cell for cell in notebook["cells"] if not _is_parameters(cell)]
+def page(chapter: Chapter, shown: Shown, changed: Changed) -> str:
+    """A chapter as readers see it: prose and charts, code folded, parameters last."""
+    cells = [cell for cell in shown.notebook["cells"] if not _is_parameters(cell)]
     for cell in cells:
         if cell["cell_type"] == "code" and "tags" not in cell["metadata"]:
             visible = [out for out in cell["outputs"] if _GLUED not in out.get("data", {})]
             cell["metadata"]["tags"] = ["hide-input" if visible else "remove-cell"]
     told = [_assigned(changed[chapter.name])]
-    if not values:
+    if not shown.values:
         prose = [cell for cell in cells if cell["cell_type"] == "markdown"]
         told = _behind(chapter.name, "".join(chain(*(cell["source"] for cell in prose))), changed)
     cells[0]["source"] = _boxed("".join(cells[0]["source"]), told)
-    last = "\n".join(_last_section(chapter, values, changed[chapter.name]))
+    last = "\n".join(_last_section(chapter, shown.values, changed[chapter.name]))
     cells.append({"cell_type": "markdown", "id": "last-section", "metadata": {}, "source": last})
-    return json.dumps({**notebook, "cells": cells}, indent=1, ensure_ascii=False) + "\n"
-
-
-def _values(chapter: Chapter, notebook: dict[str, Any]) -> dict[str, Value]:
-    """Those that `notebook` was executed with."""
-    given = notebook["metadata"]["stackbook"]["parameters"]
-    return {name: given[name] for name in chapter.parameters}
+    return json.dumps({**shown.notebook, "cells": cells}, indent=1, ensure_ascii=False) + "\n"
 
 
 def _behind(page: str, text: str, changed: Changed) -> list[str]:

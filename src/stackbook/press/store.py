@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stackbook import StackbookError
-from stackbook.press.chapters import Chapter, Values
+from stackbook.press.chapters import Chapter, Value, Values
 from stackbook.press.execution import Executed, digest
 
 STAGING = "staging-"  # where Jupyter Book writes, a folder for each build
@@ -24,6 +24,8 @@ class Shown(NamedTuple):
 
     notebook: dict[str, Any]
     findings: list[dict[str, Any]]
+    values: dict[str, Value]
+    """Parameters that it was executed with."""
 
 
 class Store:
@@ -67,10 +69,12 @@ class Store:
         try:
             notebook = json.loads((self.notebooks / f"{chapter.name}.ipynb").read_bytes())
             findings = json.loads((self.notebooks / f"{chapter.name}.findings.json").read_bytes())
-            values = notebook["metadata"]["stackbook"]["parameters"]
+            given = notebook["metadata"]["stackbook"]["parameters"]
+            if given.keys() != chapter.parameters.keys():
+                return None
         except (FileNotFoundError, ValueError, TypeError, KeyError):  # not there, or half there
             return None
-        return Shown(notebook, findings) if values.keys() == chapter.parameters.keys() else None
+        return Shown(notebook, findings, {name: given[name] for name in chapter.parameters})
 
     def publish(self, site: Path) -> None:
         """Move `site` to the place of `html`; `locked` mends an interruption in between."""
