@@ -86,7 +86,7 @@ def refit(
     whole = picks.ndim == 2 and picks.shape[1] > 0 and picks.dtype.kind in "iu"
     if not (whole and ((picks >= 0) & (picks < data.size)).all()):
         raise ValueError(f"picks: give rows of whole numbers from 0 to {data.size - 1}")
-    picks = picks.astype(np.int64)
+    picks, delta = picks.astype(np.int64), float(delta)
     theta, _ = _optimum(data, delta, tied)
     robust = _robust(theta, delta, data.runs, data.weight)
     reach, powers = 1 if picks.shape[1] < FEW else 0, _powers(data.runs, GRID)
@@ -342,7 +342,8 @@ class _Data(NamedTuple):
 
     def laws(self, thetas: Array) -> Array:
         laws = thetas.copy()
-        laws[:, :2] *= np.exp(laws[:, 3:] * self.centre)
+        with np.errstate(over="ignore"):  # of an exponent that follows a single run
+            laws[:, :2] *= np.exp(laws[:, 3:] * self.centre)
         return laws
 
     def law(self, theta: Array) -> Hoffmann:
