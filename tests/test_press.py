@@ -65,8 +65,8 @@ def test_a_parameter_reaches_prose_table_and_findings(book: Book, store: Store) 
     assert "Default Unit Bounds Meaning rate 0.5 0.25 1/yr 0 to 0.5 discount rate" in page
     assert "stackbook build --only one -p rate=0.5" in page
     assert "0.250" in text(store.html / "index.html"), "glued pages follow"
-    _, findings = store.shown(book.chapters["one"]) or ("", [])
-    assert findings == [{"name": "half", "value": 0.25, "unit": "1/yr", "why": "set here"}]
+    shown = store.shown(book.chapters["one"])
+    assert shown and shown.findings == [{"name": "half", "value": 0.25, "unit": "1/yr", "why": "set here"}]
     # The other chapter kept its page, though it knows the parameter, too.
     assert "rate = 0.5" not in text(store.html / "deep" / "two.html")
 

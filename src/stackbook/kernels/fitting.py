@@ -566,6 +566,45 @@ def _solve(matrix: Array, right: Array, x: Array) -> bool:
 
 
 @search
+def _map(
+    height: Array, coefficients: Array, weight: Array, tied: bool, runs: Array, powers: Array
+) -> None:
+    """Fill the map over pairs of exponents: its height, within a rim, and a, b, e at each point.
+
+    Least squares of relative residuals, with a, b and e not negative.
+    """
+    size = powers.shape[2]
+    ee = se = 0.0
+    one, two, mixed = np.zeros((2, size)), np.zeros((2, size)), np.zeros((2, size))
+    cross = np.zeros((size, size))
+    for i in range(weight.size):
+        if weight[i] == 0.0:
+            continue
+        e = runs[2, i]
+        se += weight[i] * e
+        ee += weight[i] * e * e
+        for row in range(2):
+            for k in range(size):
+                weighted = weight[i] * powers[i, row, k]
+                one[row, k] += weighted
+                two[row, k] += weighted * powers[i, row, k]
+                mixed[row, k] += weighted * e
+        for k in range(size):
+            weighted = weight[i] * powers[i, 0, k]
+            for m in range(size):
+                cross[k, m] += weighted * powers[i, 1, m]
+
+    for k in range(size):
+        for m in range(size):
+            if not tied or k == m:
+                height[k + 1, m + 1] = _projected(
+                    (two[0, k], cross[k, m], mixed[0, k], two[1, m], mixed[1, m], ee),
+                    (one[0, k], one[1, m], se),
+                    coefficients[k, m],
+                )
+
+
+@search
 def _from_valleys(
     theta: Array,
     best: float,
@@ -580,42 +619,13 @@ def _from_valleys(
 ) -> float:
     """The lower of `best` and the objective reached from each valley; theta becomes its place.
 
-    The map is over pairs of exponents: least squares of relative residuals, under `map_weight`,
-    with a, b and e not negative. Huber's loss of few runs, or of a delta far below the residuals,
+    The map is under `map_weight`. Huber's loss of few runs, or of a delta far below the residuals,
     has small valleys within a valley: a second way down, over wider deltas, passes over them. With
     a `reach`, so many points around are starts as well.
     """
     size = powers.shape[2]
-    ee = se = 0.0
-    one, two, mixed = np.zeros((2, size)), np.zeros((2, size)), np.zeros((2, size))
-    cross = np.zeros((size, size))
-    for i in range(map_weight.size):
-        if map_weight[i] == 0.0:
-            continue
-        e = runs[2, i]
-        se += map_weight[i] * e
-        ee += map_weight[i] * e * e
-        for row in range(2):
-            for k in range(size):
-                weighted = map_weight[i] * powers[i, row, k]
-                one[row, k] += weighted
-                two[row, k] += weighted * powers[i, row, k]
-                mixed[row, k] += weighted * e
-        for k in range(size):
-            weighted = map_weight[i] * powers[i, 0, k]
-            for m in range(size):
-                cross[k, m] += weighted * powers[i, 1, m]
-
-    height = np.full((size + 2, size + 2), inf)
-    coefficients = np.empty((size, size, 3))
-    for k in range(size):
-        for m in range(size):
-            if not tied or k == m:
-                height[k + 1, m + 1] = _projected(
-                    (two[0, k], cross[k, m], mixed[0, k], two[1, m], mixed[1, m], ee),
-                    (one[0, k], one[1, m], se),
-                    coefficients[k, m],
-                )
+    height, coefficients = np.full((size + 2, size + 2), inf), np.empty((size, size, 3))
+    _map(height, coefficients, map_weight, tied, runs, powers)
     starts, trial = np.zeros((size, size), np.bool_), np.empty(5)
     for k in range(size):
         for m in range(size):
@@ -626,13 +636,13 @@ def _from_valleys(
             if seen and abs(log(theta[4] / GRID[m])) < STEP:
                 continue
             starts[max(k - reach, 0) : k + reach + 1, max(m - reach, 0) : m + reach + 1] = True
-    runs_weigh = np.sum(map_weight)
+    total = np.sum(map_weight)
     for k in range(size):
         for m in range(size):
             here = height[k + 1, m + 1]
             if not (starts[k, m] and here < inf):
                 continue
-            typical = sqrt(max(1 + here / runs_weigh, 0.0))  # residual of this point of the map
+            typical = sqrt(max(1 + here / total, 0.0))  # residual at this point of the map
             for smooth in range(2):
                 wide = max(16 * delta, typical) if smooth else delta
                 if smooth and (delta == inf or not (reach or wide > 16 * delta)):

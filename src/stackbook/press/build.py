@@ -21,7 +21,8 @@ from stackbook.press.execution import Executed, Failed, digest, execute
 from stackbook.press.store import STAGING, Store, write
 
 Told = Callable[[str, str], None]
-"""Receives a chapter's name and what became of it: cached, executing, executed, failed."""
+"""Receives a chapter's name and what became of it: cached, executing, executed, failed, and
+that it is back at the book's parameters."""
 
 _SCHEDULER_TIMEOUT = 10  # s
 _STAMP = ".made-from"  # in the site: what it was made from, and its shape
@@ -51,7 +52,11 @@ def build(
                 work[chapter.name] = chapter.values({})
         results = run(book, store, work, scheduler=scheduler, force=force, told=told)
         for name, result in results.items():
-            store.show(book.chapters[name], result)
+            chapter = book.chapters[name]
+            was = store.shown(chapter)
+            store.show(chapter, result)
+            if was and chapter.changed(was.values) and not chapter.changed(work[name]):
+                told(name, "back at the book's parameters")
         pages.prepare(book, store)
         render(store, told, force=force)
 

@@ -7,10 +7,11 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from stackbook import facts
-from stackbook.press.chapters import Book, Chapter, Parameter, Value, plain
+from stackbook.press.chapters import PATH, Book, Chapter, Parameter, Value, plain
 from stackbook.press.store import Shown, Store, write
 
 _GLUED = "application/papermill.record/text/plain"
@@ -24,12 +25,11 @@ Changed = Mapping[str, dict[str, Value]]
 def prepare(book: Book, store: Store) -> None:
     """Write the sources of the site into `pages/`, touching only files that differ."""
     wanted = {store.pages / "_config.yml": book.config.read_bytes()}
-    shown = {name: store.shown(chapter) for name, chapter in book.chapters.items()}
-    changed = {
-        name: book.chapters[name].changed(one.values)
-        for name, one in shown.items()
-        if one
-    }
+    shown = {}
+    for name, chapter in book.chapters.items():
+        one = store.shown(chapter)
+        shown[name] = one and one._replace(values=_public(chapter, one.values))
+    changed = {name: book.chapters[name].changed(one.values) for name, one in shown.items() if one}
     for path in sorted(book.folder.rglob("*")):
         name = path.relative_to(book.folder)
         if path.is_dir() or name.parts[0] == "scenarios" or any(p[0] == "." for p in name.parts):
@@ -70,6 +70,12 @@ def page(chapter: Chapter, shown: Shown, changed: Changed) -> str:
     last = "\n".join(_last_section(chapter, shown.values, changed[chapter.name]))
     cells.append({"cell_type": "markdown", "id": "last-section", "metadata": {}, "source": last})
     return json.dumps({**shown.notebook, "cells": cells}, indent=1, ensure_ascii=False) + "\n"
+
+
+def _public(chapter: Chapter, values: Mapping[str, Value]) -> dict[str, Value]:
+    """`values` without the folders of the reader's machine."""
+    paths = {n: Path(str(v)) for n, v in values.items() if chapter.parameters[n].unit == PATH}
+    return {**values} | {n: path.name for n, path in paths.items() if path.is_absolute()}
 
 
 def _behind(page: str, text: str, changed: Changed) -> list[str]:
@@ -126,7 +132,7 @@ def _last_section(
                 [_shown(parameter, parameter.default) if name in changed else ""] if changed else []
             )
             shown = _shown(parameter, value)
-            shown = f"**{shown}**" if name in changed else shown
+            shown = f"**{shown}**" if shown and name in changed else shown
             unit = "" if parameter.unit == "-" else parameter.unit
             about = [unit, parameter.bounds, parameter.meaning + _evidence(parameter)]
             yield from _row([f"`{name}`", shown, *was, *about])
