@@ -15,8 +15,10 @@ from typing import Any
 import psutil
 import pytest
 
-from stackbook import facts, home
+from stackbook import cli, facts, home
+from stackbook.press.build import default_store
 from stackbook.press.chapters import Book, plain
+from stackbook.press.execution import Executed
 
 CHAPTERS = list(Book().chapters)
 
@@ -37,8 +39,16 @@ def stackbook(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         ),
         (["run", "nowhere"], "no chapter 'nowhere'; the chapters are "),
         (["build", "--scenario", "absent.yml"], "scenario 'absent.yml': No such file or directory"),
-        (["data", "show", "chips"], "no table 'chips'; the tables are "),
+        (["data", "show", "zzz"], "no table 'zzz'; the tables are "),
+        (["data", "show", "transformer"], "no table 'transformer' (did you mean transformers?); "),
+        (["data", "show", "chip", "H100"], "no table 'chip'"),
+        (
+            ["data", "show", "transformers", "DeepSeek v3"],
+            "no row 'DeepSeek v3' in table transformers (did you mean DeepSeek V3?); ",
+        ),
         (["findings"], "nothing was built in {here}/_build; run `stackbook build` first"),
+        (["findings", "layers/chips"], "nothing of layers/chips was built in {here}/_build; run"),
+        (["findings", "layers/chip"], "no chapter 'layers/chip' (did you mean layers/chips?"),
         (["serve"], "no site in {here}/_build/html; run `stackbook build` first"),
     ],
 )
@@ -107,9 +117,37 @@ def test_a_parameter_is_written_in_one_notation_that_can_be_given_back() -> None
             assert len({"e" in each for each in written}) <= 1 or one.choices, written
 
 
+def test_findings_of_one_chapter_can_be_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("layers/chips", "layers/systems-network"):
+        chapter = Book().chapter(name)
+        made = {"metadata": {"stackbook": {"parameters": chapter.values({})}}}
+        found = [{"name": "a_price", "value": 1.0, "unit": "USD", "why": name}]
+        default_store().show(chapter, Executed(json.dumps(made), found, {}))
+    cli.findings()
+    assert capsys.readouterr().out.count("a_price") == 2
+    cli.findings("layers/chips", json_=True)
+    assert json.loads(capsys.readouterr().out).keys() == {"layers/chips"}
+
+
 def test_validate_writes_tolerances_as_bounds(tmp_path: Path) -> None:
     told = stackbook("validate", "A", cwd=tmp_path).stdout
     assert all(f" {each} " in told for each in ("±10%", "±0.005", "≤ +10%", "≥ -10%"))
+
+
+def test_validate_opens_a_case_with_its_claim_and_source(tmp_path: Path) -> None:
+    told = " ".join(stackbook("validate", "D20", cwd=tmp_path).stdout.split())
+    source = facts.cite("sardana-inference-2024")
+    headline = f"D20 Compute that a smaller, longer trained model saves (repeat): {source}"
+    assert told.count(headline) == 1, "once for both figures"
+
+
+def test_validate_explains_the_letters_of_its_sections(tmp_path: Path) -> None:
+    told = stackbook("validate", "--help", cwd=tmp_path).stdout
+    sections = {row[0] for row in facts.table("published_cases").collect()["case"]}
+    assert all(f" {letter}: " in told for letter in sections)
 
 
 def test_data_lists_shows_and_checks(tmp_path: Path) -> None:
@@ -118,6 +156,37 @@ def test_data_lists_shows_and_checks(tmp_path: Path) -> None:
     shown = stackbook("data", "show", "sources", cwd=tmp_path)
     assert shown.stdout.startswith("key,publisher,") and "# key: " in shown.stderr
     assert "tables keep every rule" in stackbook("data", "check", cwd=tmp_path).stdout
+
+
+def test_a_row_is_shown_with_its_sources(tmp_path: Path) -> None:
+    shown = stackbook("data", "show", "transformers", "DeepSeek V3", cwd=tmp_path).stdout
+    row, sources = shown.split("\n\n")
+    assert {
+        "name: DeepSeek V3",
+        "open_weights: true",
+        "layers: 61",
+        "tokens: 1.48e13",
+        "source: huggingface-repositories-2026",
+        "repository: deepseek-ai/DeepSeek-V3",
+    } <= {*row.split("\n")}
+    assert "kv_heads" not in row, "an empty cell"
+    (report,) = (one for one in sources.splitlines() if one.startswith("deepseek-v3-2024: "))
+    assert facts.cite("deepseek-v3-2024") in report
+    assert report.endswith(" https://arxiv.org/abs/2412.19437")
+    assert len(sources.splitlines()) == 2, "a source that two cells cite is said once"
+
+
+def test_all_rows_of_a_key_are_shown_in_the_units_of_their_columns(tmp_path: Path) -> None:
+    rows = facts.table("site_timeline").filter(site="Alibaba Zhangbei").collect()
+    shown = stackbook("data", "show", "site_timeline", "Alibaba Zhangbei", cwd=tmp_path).stdout
+    assert shown.count("site: Alibaba Zhangbei\n") == rows.height > 1
+    assert f"\nit_mw [MW]: {plain(rows['it_mw'][-1])}\n" in shown
+
+
+def test_a_source_is_shown_by_its_key(tmp_path: Path) -> None:
+    shown = stackbook("data", "show", "deepseek-v3-2024", cwd=tmp_path).stdout
+    assert shown.startswith("key: deepseek-v3-2024\npublisher: DeepSeek-AI\n")
+    assert shown == stackbook("data", "show", "sources", "deepseek-v3-2024", cwd=tmp_path).stdout
 
 
 def test_serve_answers_on_this_machine(tmp_path: Path) -> None:

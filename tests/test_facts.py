@@ -1,6 +1,7 @@
 """The tables keep their rules, and a row that breaks one is named."""
 
 import json
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -143,9 +144,20 @@ def test_a_table_without_a_file_is_named_once(tmp_path: Path) -> None:
         bad.check()
 
 
-def test_an_unknown_table_names_the_known_ones() -> None:
-    with pytest.raises(FactsError, match=r"no table 'chip'; the tables are sources, "):
-        facts.table("chip")
+def test_an_unknown_table_names_the_nearest_and_the_known_ones() -> None:
+    near = r" \(did you mean transformers\?\)"
+    with pytest.raises(FactsError, match=f"no table 'transformer'{near}; the tables are sources, "):
+        facts.table("transformer")
+    with pytest.raises(FactsError, match="no table 'zzz'; the tables are sources, "):
+        facts.table("zzz")
+
+
+def test_a_row_of_hugging_face_without_a_repository_is_named(tmp_path: Path) -> None:
+    shutil.copytree(facts.package().folder, tmp_path / "data")
+    path = tmp_path / "data" / "transformers.csv"
+    path.write_text(path.read_text().replace("deepseek-ai/DeepSeek-V3,", ",", 1))
+    (line,) = facts.Package(tmp_path / "data").violations("transformers")
+    assert line.endswith("breaks the rule a row that cites Hugging Face names its repository")
 
 
 def test_our_tables_keep_their_own_rules() -> None:

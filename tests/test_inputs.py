@@ -172,7 +172,11 @@ def test_a_condition_says_which_rows_count(tmp_path: Path, where: str, height: i
 
 
 def test_a_bad_value_that_is_left_out_by_a_condition_is_none(tmp_path: Path) -> None:
-    assert read(tmp_path, changed(loss_17="n/a"), where="loss <> 'n/a'").height == 19
+    dirty = changed(loss_5="", loss_11="nan", loss_17="-2.5", loss_21="diverged", loss_2="-inf")
+    found = read(tmp_path, dirty, where="loss > 0")
+    assert {*range(2, 22)} - {*found["row"]} == {2, 5, 11, 17, 21}
+    with pytest.raises(StackbookError, match="rows 17 and 21: loss is -2.5, diverged; mend"):
+        read(tmp_path, dirty, where="loss > 0 or not kept")
     assert (
         read(tmp_path, changed(loss_17="", seen_3="0"), where="loss > 0 and seen > 0").height == 18
     )
@@ -241,7 +245,7 @@ def test_a_bad_value_that_is_left_out_by_a_condition_is_none(tmp_path: Path) -> 
         (
             [f"{ROWS[0]},1"],
             {},
-            "{} is no UTF-8 CSV with a line of names: found more fields than defined in 'Schema'",
+            "{} is no UTF-8 CSV with a line of names: a row has more cells than names",
         ),
     ],
 )
@@ -251,6 +255,15 @@ def test_what_is_wrong_with_runs_is_said_in_a_line(
     with pytest.raises(StackbookError) as error:
         read(tmp_path, lines, **how)
     assert str(error.value) == message.format(tmp_path / "my.csv")
+
+
+@pytest.mark.parametrize(("mark", "name"), [(";", "semicolons"), ("\t", "tabs")])
+def test_a_file_that_commas_do_not_separate_is_told_so(
+    tmp_path: Path, mark: str, name: str
+) -> None:
+    lines = [line.replace(",", mark) for line in (HEAD, *ROWS)]
+    with pytest.raises(StackbookError, match=rf"my.csv looks separated by {name}; write it with"):
+        read(tmp_path, lines[1:], head=lines[0])
 
 
 def test_an_empty_file_and_none_are_refused(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 from stackbook import StackbookError, facts
 from stackbook.press import build as press
@@ -66,7 +67,8 @@ def test_a_parameter_reaches_prose_table_and_findings(book: Book, store: Store) 
     assert "stackbook build --only one -p rate=0.5" in page
     assert "0.250" in text(store.html / "index.html"), "glued pages follow"
     shown = store.shown(book.chapters["one"])
-    assert shown and shown.findings == [{"name": "half", "value": 0.25, "unit": "1/yr", "why": "set here"}]
+    half = {"name": "half", "value": 0.25, "unit": "1/yr", "why": "set here"}
+    assert shown and shown.findings == [half]
     # The other chapter kept its page, though it knows the parameter, too.
     assert "rate = 0.5" not in text(store.html / "deep" / "two.html")
 
@@ -87,7 +89,9 @@ def test_a_page_that_glues_numbers_of_a_reader_says_so(book: Book, store: Store)
     told = text(pages[1])
     assert "Take this page away# Executed notebook · Findings (JSON)" in told
     assert "your own numbers" not in told and "stackbook build" not in told
-    states(book, store)
+    told: list[tuple[str, str]] = []
+    press.build(book, store, {}, told=lambda *each: told.append(each))
+    assert [name for name, state in told if state == "back at the book's parameters"] == ["one"]
     assert not any("Executed with other" in text(page) for page in pages)
 
 
@@ -358,6 +362,8 @@ finding("rows", float(len(lines)), "1", why="counted")
 phrase("first", lines[0])
 if len(lines) > 5 and runs != "data/pue.csv":
     raise ValueError(f"{runs}: too long")
+if lines == ["bad"]:
+    raise stackbook.StackbookError(f"{runs}: bad; mend it")
 ```
 
 {glue:text}`rows:.0f` in {glue:text}`first`.
@@ -407,7 +413,8 @@ def test_a_path_without_a_file_is_refused_before_anything_runs(
     near = {"mine.csv": " (did you mean my.csv?)", "data/pu.csv": " (did you mean pue.csv?)"}
     with pytest.raises(StackbookError) as error:
         press.build(filed, store, {"runs": given}, only="filed", told=lambda *_: pytest.fail())
-    told = f"parameter runs: there is no file {given!r}{near.get(given, '')}; give the path of one"
+    told = f"parameter runs: there is no file {given!r} in {tmp_path}{near.get(given, '')}"
+    told += "; give the path of one"
     assert str(error.value) == told
 
 
@@ -438,6 +445,38 @@ def test_an_error_names_a_file_as_the_reader_did(filed: Book, store: Store, tmp_
     assert f"ValueError: {path}: too long" in str(error.value)
     cells = json.loads((store.failed / "filed.ipynb").read_text())["cells"]
     assert "stackbook-" not in json.dumps(cells)
+    path.write_text("bad\n")
+    with pytest.raises(StackbookError) as error:
+        press.build(filed, store, {"runs": str(path)}, only="filed")
+    until = store.failed / "filed.ipynb"
+    said = f"{path}: bad; mend it (chapter filed) (up to there: {until})"
+    assert str(error.value) == said, "for the reader, not the author of the chapter"
+
+
+def test_a_page_names_a_long_path_by_its_file_and_still_fits(
+    filed: Book, store: Store, tmp_path: Path
+) -> None:
+    path = tmp_path / f"{'long-' * 15}name.csv"
+    path.write_text("a\n1\n")
+    press.build(filed, store, {"runs": str(path)}, only="filed")
+    page = (store.html / "filed.html").read_text()
+    assert path.name in page and str(tmp_path) not in page
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("no Chromium here; on Debian: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        tab = browser.new_page(viewport={"width": 1280, "height": 900})
+        tab.goto((store.html / "filed.html").as_uri())
+        fits = "t => t.parentElement.scrollWidth <= t.parentElement.clientWidth"
+        assert tab.locator("table.stackbook-params").evaluate(fits)
+        browser.close()
+
+
+def test_a_page_that_no_table_of_contents_lists_is_told_so(book: Book) -> None:
+    shutil.copy(book.folder / "one.md", book.folder / "deep" / "mine.md")
+    with pytest.raises(StackbookError, match=r"^book/deep/mine.md is there, but book/_toc.yml "):
+        book.chapter("deep/mine")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

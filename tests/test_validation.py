@@ -23,10 +23,11 @@ def the(key: validation.Key) -> validation.Result:
 
 
 def row(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
-    """A table of one row alone, with these changes."""
+    """A table of cases with one row alone, with these changes."""
+    known = facts.table
     is_good = (pl.col("case") == GOOD[0]) & (pl.col("quantity") == GOOD[1])
-    table = facts.table("published_cases").filter(is_good).with_columns(**changes)
-    monkeypatch.setattr(facts, "table", lambda _: table)
+    cases = known("published_cases").filter(is_good).with_columns(**changes)
+    monkeypatch.setattr(facts, "table", lambda n: cases if n == "published_cases" else known(n))
 
 
 def test_every_published_result_has_a_computation_and_the_reverse() -> None:
@@ -125,6 +126,25 @@ def test_bounds_and_tolerances(
     (one,) = validation.results()
     assert one.met == met
     assert isnan(one.error) == (published == 0), "an error over nothing is no number"
+
+
+@pytest.mark.parametrize(
+    ("kind", "published", "computed", "written"),
+    [
+        ("absolute", 0.02, 0.0153975, "-0.0046"),
+        ("absolute", 410.7, 2143.42, "+1700"),
+        ("absolute", 0.0, 0.0, "+0"),
+        ("relative", 0.02, 0.0153975, "-23.01%"),
+        ("at most", 1.0, 1.0 - 1e-9, "+0.00%"),
+        ("relative", 0.0, 0.0, ""),
+    ],
+)
+def test_an_error_is_written_in_the_kind_of_its_tolerance(
+    kind: str, published: float, computed: float, written: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row(monkeypatch, value=pl.lit(published), tolerance_kind=pl.lit(kind))
+    monkeypatch.setitem(validation.CASES, GOOD, lambda: computed)
+    assert validation.results()[0].difference == written
 
 
 def test_a_result_of_zero_is_printed(

@@ -5,17 +5,17 @@ import io
 import json
 import signal
 import sys
-from itertools import zip_longest
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stackbook import StackbookError, __version__
+from stackbook import StackbookError, __version__, nearest
 
 if TYPE_CHECKING:
     from stackbook.press.build import Told
-    from stackbook.press.chapters import Book, Value
+    from stackbook.press.chapters import Book, Chapter, Value
 
 app = typer.Typer(
     help="The open, executable book on the economics of the AI infrastructure stack.",
@@ -42,6 +42,9 @@ Scheduler = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(metavar="CHAPTER", help="As in the book, e.g. layers/chips.")]
+NameOrAll = Annotated[
+    str | None, typer.Argument(metavar="[CHAPTER]", help="One alone, e.g. layers/chips.")
+]
 
 
 @app.command()
@@ -74,7 +77,11 @@ def run(
     scheduler: Scheduler = None,
     json_: Json = False,
 ) -> None:
-    """Execute one chapter and print its findings; the site stays as it is."""
+    """Execute one chapter and print its findings; the site stays as it is.
+
+    layers/fit-your-own takes a CSV of your training runs (columns params, tokens, loss, or name
+    yours: `stackbook params layers/fit-your-own`).
+    """
     from stackbook.press import build as press
     from stackbook.press.chapters import Book
 
@@ -96,15 +103,11 @@ def run(
 
 
 @app.command()
-def params(
-    chapter: Annotated[str | None, typer.Argument(metavar="[CHAPTER]")] = None,
-    json_: Json = False,
-) -> None:
+def params(chapter: NameOrAll = None, json_: Json = False) -> None:
     """List what the chapters can be re-executed with."""
-    from stackbook.press.chapters import Book, plain
+    from stackbook.press.chapters import plain
 
-    book = Book()
-    chosen = list(book.chapters.values()) if chapter is None else [book.chapter(chapter)]
+    chosen = _chosen(chapter)
     if json_:
         declared = [(each.name, one) for each in chosen for one in each.parameters.values()]
         print(json.dumps([{"chapter": name, **one._asdict()} for name, one in declared], indent=1))
@@ -116,21 +119,21 @@ def params(
         ]
         for each in chosen
     }
-    _table(["parameter", "default", "unit", "bounds", "meaning"], _by_chapter(rows))
+    _table(["parameter", "default", "unit", "bounds", "meaning"], rows)
 
 
 @app.command()
-def findings(json_: Json = False) -> None:
+def findings(chapter: NameOrAll = None, json_: Json = False) -> None:
     """List the findings of the chapters as last built."""
     from stackbook.press.build import default_store
-    from stackbook.press.chapters import Book
 
-    store = default_store()
-    shown = {chapter.name: store.shown(chapter) for chapter in Book().chapters.values()}
+    chosen, store = _chosen(chapter), default_store()
+    shown = {each.name: store.shown(each) for each in chosen}
     built = {name: content.findings for name, content in shown.items() if content}
     if not built:
+        what = f"nothing of {chapter}" if chapter else "nothing"
         raise StackbookError(
-            f"nothing was built in {store.folder.absolute()}; run `stackbook build` first"
+            f"{what} was built in {store.folder.absolute()}; run `stackbook build` first"
         )
     if json_:
         print(json.dumps(built, indent=1))
@@ -140,29 +143,37 @@ def findings(json_: Json = False) -> None:
 
 @app.command()
 def validate(
-    section: Annotated[str, typer.Argument(metavar="[SECTION]", help="A, B, … or A05.")] = "",
+    section: Annotated[
+        str,
+        typer.Argument(
+            metavar="[SECTION]",
+            help="A: chips, B: systems and network, C: data centers and power, D: scaling laws and "
+            "training; or a case such as D20.",
+        ),
+    ] = "",
     json_: Json = False,
 ) -> None:
-    """Compute every published result that the kernels must reproduce; fail if one is missed."""
-    from stackbook import validation
+    """Compute every published result that the kernels must reproduce; fail if one is missed.
+
+    Meeting it proves more or less: repeat is the publisher's own arithmetic, fitted has an input
+    that was chosen to meet it, test has inputs of other origin.
+    """
+    from stackbook import facts, validation
 
     results = validation.results(section)
     if json_:
         print(json.dumps([_jsonable(one._asdict()) for one in results], indent=1, allow_nan=False))
     else:
-        _table(
-            ["case", "quantity", "kind", "unit", "published", "computed", "error", "tolerance", ""],
-            [
-                [
-                    *(one.case, one.quantity, one.kind, one.unit),
-                    *(f"{one.published:.6g}", f"{one.computed:.6g}"),
-                    f"{one.error:+.2%}" if one.published else "",
-                    one.allowed,
-                    "FAILED" if one.failed else f"miss: {one.miss}" if one.miss else "met",
-                ]
-                for one in results
-            ],
-        )
+        cases: dict[str, list[list[str] | str]] = {}
+        for one in results:
+            headline = f"{one.case}  {one.claim} ({one.kind}): {facts.cite(one.source)}"
+            outcome = "FAILED" if one.failed else "met" if one.met else "missed"
+            numbers = (f"{one.published:.6g}", f"{one.computed:.6g}", one.difference, one.allowed)
+            rows = cases.setdefault(headline, [])
+            rows.append([one.quantity, one.unit, *numbers, outcome])
+            if one.miss:
+                rows.append(f"  miss: {one.miss}")
+        _table(["quantity", "unit", "published", "computed", "error", "tolerance", ""], cases)
     failed = [f"{one.case} {one.quantity}" for one in results if one.failed]
     if failed:
         raise StackbookError(
@@ -198,24 +209,37 @@ def data_list() -> None:
     from stackbook import facts
 
     package = facts.package()
-    _table(
-        ["table", "rows", "what"],
-        [
-            [name, str(package.table(name).collect().height), resource["title"]]
-            for name, resource in package.resources.items()
-        ],
-    )
+    rows = [
+        [name, str(package.table(name).collect().height), resource["title"]]
+        for name, resource in package.resources.items()
+    ]
+    _table(["table", "rows", "what"], {"": rows})
 
 
 @data_app.command("show")
-def data_show(name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
-    """Print a table as CSV, after its columns with their units on standard error."""
+def data_show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A table, or a source's key.")],
+    key: Annotated[
+        str | None, typer.Argument(metavar="[KEY]", help="These rows alone, e.g. 'DeepSeek V3'.")
+    ] = None,
+) -> None:
+    """Print a table as CSV, after its columns with their units on standard error.
+
+    With a key, which is a value of the table's first key column, its rows with their sources.
+    """
     from stackbook import facts
 
-    frame = facts.table(name).collect()
-    for field in facts.package().resource(name)["schema"]["fields"]:
-        unit = f" [{field['unit']}]" if "unit" in field else ""
-        print(f"# {field['name']}{unit}: {field.get('description', '')}", file=sys.stderr)
+    package = facts.package()
+    if key is None and name not in package.resources:
+        sources = package.table("sources").collect()
+        if name in sources["key"]:
+            name, key = "sources", name
+    if key is not None:
+        _print_rows(name, key)
+        return
+    frame = package.table(name).collect()
+    for field in package.resource(name)["schema"]["fields"]:
+        print(f"# {_labelled(field)}: {field.get('description', '')}", file=sys.stderr)
     print(frame.write_csv(), end="")
 
 
@@ -263,6 +287,13 @@ def _options(
     ] = False,
 ) -> None:
     pass
+
+
+def _chosen(chapter: str | None) -> "list[Chapter]":
+    from stackbook.press.chapters import Book
+
+    book = Book()
+    return list(book.chapters.values()) if chapter is None else [book.chapter(chapter)]
 
 
 def _given(
@@ -326,40 +357,85 @@ def _jsonable(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _print_findings(findings: dict[str, list[dict[str, Any]]]) -> None:
-    rows: dict[str, list[list[str]]] = {}
+    rows: dict[str, list[list[str] | str]] = {}
     for chapter, records in findings.items():
         rows[chapter] = []
         for record in records:
             spread = f"{record['low']:.6g} to {record['high']:.6g}" if "low" in record else ""
             spread = spread or f"none: {record['why']}"
             rows[chapter].append([record["name"], f"{record['value']:.6g}", record["unit"], spread])
-    _table(["finding", "value", "unit", "range"], _by_chapter(rows))
+    _table(["finding", "value", "unit", "range"], rows)
 
 
-def _by_chapter(rows: dict[str, list[list[str]]]) -> list[list[str]]:
-    """All `rows`, those of a chapter under a line with its name."""
-    return [row for chapter, own in rows.items() if own for row in ([chapter], *own)]
+def _print_rows(name: str, key: str) -> None:
+    """The rows of table `name` under `key`, a line a filled cell, and the sources they cite."""
+    import polars as pl
+
+    from stackbook import facts
+    from stackbook.press.chapters import plain
+
+    table, schema = facts.table(name).collect(), facts.package().resource(name)["schema"]
+    keys = table[schema["primaryKey"][0]].cast(pl.String)
+    rows = table.filter(keys == key)
+    if rows.is_empty():
+        raise StackbookError(
+            f"no row {key!r} in table {name}{nearest(key, keys)}; "
+            f"`stackbook data show {name}` lists them"
+        )
+    citing = {
+        foreign["fields"][0]
+        for foreign in schema.get("foreignKeys", [])
+        if foreign["reference"]["resource"] == "sources"
+    }
+    blocks, cited = [], set()
+    for row in rows.with_columns(pl.col(pl.Boolean).cast(pl.String)).rows(named=True):
+        filled = [field for field in schema["fields"] if row[field["name"]] is not None]
+        blocks.append([f"{_labelled(field)}: {plain(row[field['name']])}" for field in filled])
+        cited |= {row[field["name"]] for field in filled if field["name"] in citing}
+    urls = dict(facts.table("sources").select("key", "url").collect().iter_rows())
+    blocks.append([f"{each}: {facts.cite(each)} {urls[each] or ''}" for each in sorted(cited)])
+    print("\n\n".join("\n".join(block) for block in blocks if block))
 
 
-def _table(heads: list[str], rows: list[list[str]]) -> None:
-    """Print a table: as wide as the terminal, or wider where names would break."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
+def _labelled(field: dict[str, Any]) -> str:
+    """The column with its unit; a count or ratio needs none."""
+    unit = field.get("unit", "1")
+    return field["name"] if unit == "1" else f"{field['name']} [{unit}]"
 
-    table = Table(box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
-    for head, *cells in zip_longest(heads, *rows, fillvalue=""):
-        words = [word for cell in (head, *cells) for word in cell.split()]
-        name = all(" " not in cell for cell in cells)
-        table.add_column(head, no_wrap=name, min_width=max(map(len, words), default=0))
-    for row in rows:
-        table.add_row(*row)
-    console = Console(markup=False, highlight=False)
-    if not console.is_terminal:
-        console.width = 200
-    needed = console.measure(table, options=console.options.update(max_width=1000)).minimum
-    console.width = max(console.width, needed)
-    console.print(table)
+
+def _table(heads: list[str], groups: Mapping[str, Sequence[list[str] | str]]) -> None:
+    """Print rows under the headline of their group, text as wide as the terminal.
+
+    Only the last column wraps, since the others hold names and numbers. A row that is a string
+    runs across all columns.
+    """
+    from shutil import get_terminal_size
+    from textwrap import TextWrapper
+
+    rows = [row for group in groups.values() for row in group if not isinstance(row, str)]
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    wrapper = TextWrapper(
+        get_terminal_size((200, 24)).columns, break_long_words=False, break_on_hyphens=False
+    )
+
+    def show(row: list[str] | str) -> None:
+        if isinstance(row, str):
+            start, text, wrapper.subsequent_indent = "", row, "     "
+        else:
+            *cells, text = row
+            start = "".join(f"{cell:{width}}  " for cell, width in zip(cells, widths, strict=False))
+            wrapper.subsequent_indent = " " * len(start)
+        wrapper.initial_indent = start
+        print("\n".join(wrapper.wrap(text)) or start.rstrip())
+
+    show(heads)
+    show(["-" * len(head) for head in heads])
+    for headline, group in groups.items():
+        if headline and group:
+            print()
+            show(headline)
+        for row in group:
+            show(row)
 
 
 if __name__ == "__main__":

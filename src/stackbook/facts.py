@@ -68,7 +68,8 @@ class Package:
             return self.resources[name]
         except KeyError:
             known = ", ".join(self.resources)
-            raise FactsError(f"no table {name!r}; the tables are {known}") from None
+            near = nearest(name, self.resources)
+            raise FactsError(f"no table {name!r}{near}; the tables are {known}") from None
 
     def table(self, name: str) -> pl.LazyFrame:
         """Table `name` in the types of its schema; FactsError names the first bad row."""

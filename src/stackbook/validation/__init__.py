@@ -57,6 +57,13 @@ class Result(NamedTuple):
         return f"≤ +{percent}" if self.tolerance_kind == "at most" else f"≥ -{percent}"
 
     @property
+    def difference(self) -> str:
+        """Error as readers see it, in the tolerance's kind: -0.0046 beside ±0.005, or +2.10%."""
+        if self.tolerance_kind == "absolute":
+            return f"{float(f'{self.computed - self.published:.2g}'):+zg}"
+        return f"{self.error:+z.2%}" if self.published else ""
+
+    @property
     def failed(self) -> bool:
         """Not met, or a stated miss that is none any more or has become another one."""
         if self.ours is None:
