@@ -2,12 +2,16 @@
 
 import ast
 import re
+from pathlib import Path
 from typing import Any
 
 import jupytext
+import numpy as np
+import polars as pl
 import pytest
 
 from stackbook import findings
+from stackbook.kernels import scaling
 from stackbook.press import execution
 from stackbook.press.chapters import Book, Chapter, Value
 
@@ -85,6 +89,28 @@ def test_numbers_glued_across_pages_exist_and_carry_a_format(name: str) -> None:
         assert re.search(
             rf'(finding|phrase)\(\s*"{re.sub("_(low|high)$", "", match["name"])}', chapter.source
         ), match[0]
+
+
+FITTED = BOOK.chapter("layers/fit-your-own")
+
+
+@pytest.mark.parametrize(("unit", "doubted"), [(1.0, False), (1e6, True)])
+def test_a_readers_runs_are_told_from_the_books(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unit: float, doubted: bool
+) -> None:
+    """What is said of the book's runs is not said of others; parameters in millions are noticed."""
+    sizes, tokens = np.repeat([1e8, 4e8, 1e9, 3e9], 5), np.tile([2e9, 5e9, 1e10, 4e10, 9e10], 4)
+    loss = scaling.hoffmann_loss(sizes, tokens, 480.0, 2100.0, 1.8, 0.35, 0.37)
+    loss *= 1 + 0.003 * np.sin(np.arange(20))
+    file = tmp_path / "mine.csv"
+    pl.DataFrame({"params": sizes / unit, "tokens": tokens, "loss": loss}).write_csv(file)
+    values = FITTED.values({"runs": str(file), "refits": 200})
+    own, books = run(FITTED, values, monkeypatch), run(FITTED, FITTED.values({}), monkeypatch)
+    assert own["data_words"] == "'20 runs of mine.csv'"
+    assert ("millions" in own["median_words"]) is doubted
+    assert "millions" not in books["median_words"]
+    assert "Besiroglu" in books["data_caveat"] and "Besiroglu" not in own["data_caveat"]
+    assert own["beyond_compute"]["value"] == pytest.approx(5.76e23 * unit / (6 * 3e9 * 9e10))
 
 
 def test_every_parameter_is_used() -> None:

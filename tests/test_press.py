@@ -19,7 +19,7 @@ from stackbook import StackbookError, facts
 from stackbook.press import build as press
 from stackbook.press import execution
 from stackbook.press import store as store_module
-from stackbook.press.chapters import Book, Value
+from stackbook.press.chapters import Book, Value, assigned
 from stackbook.press.store import Store
 
 
@@ -451,6 +451,14 @@ def test_an_error_names_a_file_as_the_reader_did(filed: Book, store: Store, tmp_
     until = store.failed / "filed.ipynb"
     said = f"{path}: bad; mend it (chapter filed) (up to there: {until})"
     assert str(error.value) == said, "for the reader, not the author of the chapter"
+
+
+def test_an_empty_text_may_be_given_and_an_empty_number_not(book: Book) -> None:
+    edit(book.folder / "one.md", "rate: float", 'word: str = "a"  # [-] any\nrate: float')
+    chapter = Book(book.config.parent).chapter("one")
+    assert chapter.values(dict([assigned("word=")]))["word"] == ""
+    with pytest.raises(StackbookError, match=r"^parameter rate = '': give a number, 0 to 0\.5"):
+        chapter.values(dict([assigned("rate=")]))
 
 
 def test_a_page_names_a_long_path_by_its_file_and_still_fits(

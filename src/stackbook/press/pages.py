@@ -25,11 +25,12 @@ Changed = Mapping[str, dict[str, Value]]
 def prepare(book: Book, store: Store) -> None:
     """Write the sources of the site into `pages/`, touching only files that differ."""
     wanted = {store.pages / "_config.yml": book.config.read_bytes()}
-    shown = {}
-    for name, chapter in book.chapters.items():
-        one = store.shown(chapter)
-        shown[name] = one and one._replace(values=_public(chapter, one.values))
-    changed = {name: book.chapters[name].changed(one.values) for name, one in shown.items() if one}
+    shown = [
+        (chapter, one._replace(values=_public(chapter, one.values)))
+        for chapter in book.chapters.values()
+        if (one := store.shown(chapter))
+    ]
+    changed = {chapter.name: chapter.changed(one.values) for chapter, one in shown}
     for path in sorted(book.folder.rglob("*")):
         name = path.relative_to(book.folder)
         if path.is_dir() or name.parts[0] == "scenarios" or any(p[0] == "." for p in name.parts):
@@ -40,10 +41,7 @@ def prepare(book: Book, store: Store) -> None:
                 text = content.decode()
                 content = _boxed(text, _behind(name.as_posix(), text, changed)).encode()
             wanted[store.pages / name] = content
-    for chapter in book.chapters.values():
-        one = shown[chapter.name]
-        if one is None:
-            continue
+    for chapter, one in shown:
         text = page(chapter, one, changed)
         wanted[store.pages / f"{chapter.name}.ipynb"] = text.encode()
         for file in (f"{chapter.name}.ipynb", f"{chapter.name}.findings.json"):
