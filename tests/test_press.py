@@ -173,6 +173,15 @@ def test_a_kernel_is_asked_to_stop_and_not_interrupted(
     assert sent == []
 
 
+def test_a_kernel_that_cannot_start_says_why(
+    book: Book, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ipykernel_launcher.py").write_text('raise SystemExit("no kernel here")')
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(StackbookError, match=r"Kernel died before .* no kernel here"):
+        press.build(book, store, {"rate": 0.5}, only="one")
+
+
 def test_a_killed_kernel_is_an_error_of_its_chapter(book: Book, store: Store) -> None:
     edit(book.folder / "one.md", 'finding("half"', 'import os; os._exit(9); finding("half"')
     with pytest.raises(StackbookError, match=r"chapter one raised .*DeadKernelError: Kernel died"):

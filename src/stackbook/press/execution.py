@@ -22,6 +22,7 @@ _LIBRARIES = ("altair", "numba", "numpy", "papermill", "polars", "scipy", "vl-co
 _USED = "application/vnd.stackbook.used+json"
 _LAST_CELL = "from stackbook.press import execution\n\nexecution.show_used()"
 _CELL_TIMEOUT = 600  # s
+_SAID = "kernel.log"  # what a kernel itself says on standard error, apart from its cells
 _PAPERMILLS = {"injected-parameters", "papermill-error-cell-tag"}
 
 
@@ -81,7 +82,9 @@ def execute(chapter: Chapter, values: Values, files: Mapping[str, bytes]) -> Exe
                 return failed._replace(message=f"{error.evalue} (chapter {chapter.name})")
             return failed
         except Exception as error:  # a kernel that was killed, a cell that ran out of time
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            log = Path(folder, _SAID)
+            said = log.read_text(errors="replace")[:200] if log.is_file() else ""
+            reason = " ".join(f"{type(error).__name__}: {error} {said}".split())
             return _failed(chapter, values, reason, path)
         notebook = nbformat.read(path, as_version=4)
     last = notebook.cells.pop()
@@ -112,6 +115,8 @@ def _kernel_manager(folder: Path) -> type:
         async def _async_pre_start_kernel(self, **options: Any) -> Any:
             own = {"IPYTHONDIR": str(folder / "ipython"), stackbook.FILES: str(folder)}
             options["env"] = os.environ | own
+            # Not for the terminal: a kernel that is stopped in the wrong moment tells of it.
+            options["stderr"] = (folder / _SAID).open("wb")
             return await super()._async_pre_start_kernel(**options)
 
         async def _async_interrupt_kernel(self) -> None:
