@@ -19,7 +19,8 @@ CHINCHILLA = facts.table("scaling_runs").filter(pl.col("study") == "chinchilla",
 RUNS = tuple(CHINCHILLA[name].to_numpy() for name in ("params", "tokens", "loss"))
 LOGS, ONCE = np.log(RUNS), np.ones(240)
 CENTRED = LOGS - [[LOGS[0].mean()], [LOGS[1].mean()], [0.0]]  # a good service to BFGS
-START = (-1.0, -1.0, 0.5, 0.35, 0.35)
+THIRD = np.log(RUNS[2].mean() / 3)
+START = (THIRD, THIRD, THIRD, 0.5, 0.5)
 OPTIMUM = 1.018274e-3
 # The starts of Hoffmann et al. 2022, appendix D.3, by log a, log b, log e, alpha, beta.
 USUAL = list(
@@ -29,8 +30,9 @@ USUAL = list(
 )
 
 
-def bfgs(start, weight=ONCE, logs=CENTRED):
-    return minimize(huber_objective, start, (*logs, weight, fitting.HUBER), "BFGS", True).fun
+def bfgs(start, weight=ONCE, logs=CENTRED, gtol=1e-5):
+    args, options = (*logs, weight, fitting.HUBER), {"gtol": gtol}
+    return minimize(huber_objective, start, args, "BFGS", True, options=options).fun
 
 
 def lowest_of_the_usual_starts():
@@ -38,13 +40,13 @@ def lowest_of_the_usual_starts():
         return np.nanmin([bfgs(start, logs=LOGS) for start in USUAL])
 
 
-@pytest.mark.parametrize("way", ["ours", "scipy, one good start", "scipy, 4,500 starts"])
+@pytest.mark.parametrize("way", ["ours", "scipy, one start", "scipy, 4,500 starts"])
 def test_one_fit(benchmark, way):
     benchmark.group = "one fit"
     assert len(USUAL) == 4500
     run, rounds = {
         "ours": (lambda: fitting.fit(*RUNS).objective, 200),
-        "scipy, one good start": (lambda: bfgs(START), 20),
+        "scipy, one start": (lambda: bfgs(START), 20),
         "scipy, 4,500 starts": (lowest_of_the_usual_starts, 1),
     }[way]
     found = benchmark.pedantic(run, rounds=rounds, warmup_rounds=min(rounds - 1, 5))
@@ -57,8 +59,12 @@ def test_4000_refits(benchmark, way):
     picks = np.random.default_rng(1).integers(0, 240, (4000, 240))
     weights = [np.bincount(picked, minlength=240) for picked in picks[:40]]
 
+    # From the optimum of all runs, as close as 1e-9 of the objective, which is what ours reach.
+    theta, _ = fitting._optimum(fitting._Data.of(*RUNS), fitting.HUBER, False)
+    best = [*np.log(theta[:3]), *theta[3:]]
+
     def with_scipy():
-        return [bfgs(START, weight) for weight in weights]
+        return [bfgs(best, weight, gtol=1e-9) for weight in weights]
 
     def ours():
         return fitting.refit(*RUNS, picks)
