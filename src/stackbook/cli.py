@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stackbook import StackbookError, __version__, nearest
+from stackbook import StackbookError, __version__
 
 if TYPE_CHECKING:
     from stackbook.press.build import Told
@@ -374,14 +374,8 @@ def _print_rows(name: str, key: str) -> None:
     from stackbook import facts
     from stackbook.press.chapters import plain
 
-    table, schema = facts.table(name).collect(), facts.package().resource(name)["schema"]
-    keys = table[schema["primaryKey"][0]].cast(pl.String)
-    rows = table.filter(keys == key)
-    if rows.is_empty():
-        raise StackbookError(
-            f"no row {key!r} in table {name}{nearest(key, keys)}; "
-            f"`stackbook data show {name}` lists them"
-        )
+    schema = facts.package().resource(name)["schema"]
+    rows = facts.rows(name, schema["primaryKey"][0], key)
     citing = {
         foreign["fields"][0]
         for foreign in schema.get("foreignKeys", [])

@@ -221,16 +221,26 @@ def table(name: str) -> pl.LazyFrame:
     return package().table(name)
 
 
+def rows(name: str, column: str, value: str, what: str = "") -> pl.DataFrame:
+    """Rows of table `name` where `column` says `value`; FactsError offers the nearest.
+
+    The error calls one of them `what`, a row of the table unless told.
+    """
+    frame = table(name).collect()
+    known = frame[column].cast(pl.String)
+    found = frame.filter(known == value)
+    if found.is_empty():
+        there = f"{what} {value!r}" if what else f"row {value!r} in table {name}"
+        raise FactsError(
+            f"no {there}{nearest(value, known)}; `stackbook data show {name}` lists them"
+        )
+    return found
+
+
 def parameter(symbol: str) -> Uncertain:
     """The uncertain model input `symbol` of table `parameters`, with its range and source."""
-    known = table("parameters").collect()
-    rows = known.filter(pl.col("symbol") == symbol)
-    if rows.is_empty():
-        near = nearest(symbol, known["symbol"])
-        raise FactsError(
-            f"no parameter {symbol!r}{near}; `stackbook data show parameters` lists them"
-        )
-    return Uncertain(**rows.select(Uncertain._fields).row(0, named=True))
+    row = rows("parameters", "symbol", symbol, "parameter").row(0, named=True)
+    return Uncertain(**{field: row[field] for field in Uncertain._fields})
 
 
 def central(symbol: str) -> float:

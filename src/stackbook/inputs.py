@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from stackbook import StackbookError, facts, located, nearest
 from stackbook.kernels import uncertainty
+from stackbook.kernels.scaling import Hoffmann
 from stackbook.kernels.transformer import Transformer, transformer
 
 DRAWS = 4000
@@ -59,14 +60,20 @@ def spread(name: str, low: float, central: float, high: float) -> NDArray[np.flo
 
 def architecture(name: str) -> Transformer:
     """The model `name` of table `transformers`; StackbookError where there is none."""
-    table = facts.table("transformers").collect()
-    rows = table.filter(pl.col("name") == name)
-    if rows.is_empty():
-        near = nearest(name, table["name"])
-        raise StackbookError(
-            f"no model {name!r}{near}; `stackbook data show transformers` lists them"
-        )
-    return transformer(**rows.select(Transformer._fields).row(0, named=True))
+    row = facts.rows("transformers", "name", name, "model").row(0, named=True)
+    return transformer(**{field: row[field] for field in Transformer._fields})
+
+
+def constants(law: str, study: str, setting: str) -> dict[str, float]:
+    """Published constants of a law of table `scaling_laws`, by symbol."""
+    rows = facts.table("scaling_laws").filter(law=law, study=study, setting=setting)
+    return dict(rows.select("symbol", "value").collect().iter_rows())
+
+
+def hoffmann(study: str, setting: str) -> Hoffmann:
+    """The law of hoffmann_loss as published."""
+    found = constants("hoffmann", study, setting)
+    return Hoffmann(*(found[symbol] for symbol in ("A", "B", "E", "alpha", "beta")))
 
 
 def runs(

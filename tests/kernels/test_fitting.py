@@ -311,6 +311,15 @@ def test_one_budget_of_compute_suffices():
     np.testing.assert_allclose(fitting.fit(params, tokens, loss, inf).law, OPTIMUM, rtol=1e-3)
 
 
+@given(st.floats(-10, 10), st.floats(1e-6, 10))
+def test_huber_loss_is_square_near_zero_and_linear_beyond(residual, delta):
+    size = abs(residual)
+    expected = size**2 / 2 if size <= delta else delta * (size - delta / 2)
+    assert fitting.huber_loss(residual, delta) == pytest.approx(expected)
+    assert fitting.huber_loss(residual, inf) == residual**2 / 2
+    assert np.isnan(fitting.huber_loss(residual, 0.0))
+
+
 def test_repetition_of_made_runs():
     random, law = np.random.default_rng(1), Hoffmann(521.0, 1488.0, 1.87, 0.353, 0.353)
     unique = 10 ** random.uniform(8, 10, 60)

@@ -1,13 +1,12 @@
 """Scaling laws: published values, identities and limits, SciPy's searches as oracles."""
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize
 
-from stackbook import facts
+from stackbook.inputs import constants, hoffmann
 from stackbook.kernels import scaling
 from stackbook.kernels.scaling import Hoffmann
 
@@ -29,21 +28,9 @@ usd_per_flop = st.floats(1e-20, 1e-16)
 served = st.floats(0, 1e18)
 
 
-def published(law, study, setting):
-    """The constants of one fit by symbol."""
-    named = [("law", law), ("study", study), ("setting", setting)]
-    rows = facts.table("scaling_laws").filter(*(pl.col(name) == value for name, value in named))
-    return dict(rows.select("symbol", "value").collect().iter_rows())
-
-
 def optimum(law, flop):
     keys = law.a, law.b, law.alpha, law.beta
     return scaling.optimal_params(flop, *keys), scaling.optimal_tokens(flop, *keys)
-
-
-def hoffmann(study, setting):
-    found = published("hoffmann", study, setting)
-    return Hoffmann(*(found[key] for key in ("A", "B", "E", "alpha", "beta")))
 
 
 # Published values
@@ -89,7 +76,7 @@ def test_sardana_s_examples(params, served_tokens, cheapest, more_tokens, saved,
 
 
 def krajewski(setting):
-    found = published("moe-granular", "Krajewski 2024", setting)
+    found = constants("moe-granular", "Krajewski 2024", setting)
     keys = ["a", "b", "c", "alpha", "beta", *(["g", "gamma"] if "g" in found else [])]
     return [found[key] for key in keys]
 
@@ -129,7 +116,7 @@ def test_krajewski_s_mixture_is_worth_20_times_the_compute_of_a_dense_model():
 
 
 def clark(method):
-    found = published("moe-routed", "Clark 2022", method)
+    found = constants("moe-routed", "Clark 2022", method)
     return [found[key] for key in ("a", "b", "c", "d", "E_start", "E_max")]
 
 
@@ -140,7 +127,7 @@ def test_clark_s_small_mixture_matches_a_dense_model_of_55_million():
 
 
 def test_clark_s_experts_stop_helping_at_the_cutoff():
-    cutoff = published("moe-routed", "Clark 2022", "S-BASE")["N_cutoff"]
+    cutoff = constants("moe-routed", "Clark 2022", "S-BASE")["N_cutoff"]
     losses = scaling.routed_moe_loss(cutoff, [1, 64], *clark("S-BASE"))
     assert losses[1] == pytest.approx(losses[0], rel=2e-3)
     small, large = scaling.routed_moe_loss([cutoff / 100, cutoff * 100], 64, *clark("S-BASE"))
@@ -150,7 +137,7 @@ def test_clark_s_experts_stop_helping_at_the_cutoff():
 
 
 def test_kaplan_s_joint_fit_has_parameters_rise_as_compute_to_the_0575():
-    found = published("kaplan", "Kaplan 2020", "joint fit")
+    found = constants("kaplan", "Kaplan 2020", "joint fit")
     law = [found[key] for key in ("N_c", "D_c", "alpha_N", "alpha_D")]
     flop = np.array([1e22, 1e24])
     params = scaling.compute_optimal(lambda n, c: scaling.kaplan_loss(n, c / (6 * n), *law), flop)
@@ -258,6 +245,12 @@ def test_effective_flop_doubles(flop, years, doubling):
 
 
 # Allocation
+
+
+def test_price_of_a_flop():
+    """An hour at 40% of 1e15 FLOP/s is 1.44e18 FLOP."""
+    assert 1.44e18 * scaling.usd_per_flop(2.0, 1e15, 0.4) == pytest.approx(2.0)
+    assert np.isnan(scaling.usd_per_flop(2.0, 1e15, 0.0))
 
 
 @given(budgets, laws)
@@ -380,7 +373,7 @@ def test_compute_optimal_takes_floats_and_says_nan():
 def test_scarce_data_make_epochs_worth_more_than_parameters():
     """With 1e11 unique tokens and 100 times the compute that suits them (Muennighoff et al.)."""
     law = hoffmann("Muennighoff 2023", "C4, one epoch")
-    repeats = published("data-constrained", "Muennighoff 2023", "C4")
+    repeats = constants("data-constrained", "Muennighoff 2023", "C4")
     unique = 1e11
     matched = scaling.matched_params(unique, law.a, law.b, law.alpha, law.beta)
     flop = 6 * matched * unique * 100

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from stackbook.kernels.elementary import exp, log1p
-from stackbook.kernels.jit import LANES, on_threads, search, sum_products
+from stackbook.kernels.jit import LANES, formula, on_threads, search, sum_products
 from stackbook.kernels.scaling import Hoffmann, data_constrained_loss
 
 Array = NDArray[np.float64]
@@ -40,6 +40,21 @@ _first_order = sum_products(
     (*((_SLOPE, i) for i in range(5)), (_OBJECTIVE,), *((_INSIDE, *pair) for pair in _PAIRS))
 )
 _majorizer = sum_products(tuple((_OUTSIDE, *pair) for pair in _PAIRS))
+
+
+@formula
+def huber_loss(residual: float, delta: float) -> float:
+    """Half the square of a residual, and linear beyond delta.
+
+    residual: of log loss [1]
+    delta: above 0, may be infinite [1]
+    returns: [1]
+    source: Huber 1964
+    """
+    if not delta > 0:
+        return nan
+    clipped = min(max(residual, -delta), delta)
+    return clipped * (residual - clipped / 2)
 
 
 class Fit(NamedTuple):
@@ -220,8 +235,7 @@ def fit_repetition(
     def objectives(r_d: Array, r_n: Array) -> Array:
         predicted = data_constrained_loss(*runs, *law, r_d[:, None, None], r_n[None, :, None])
         residual = np.log(predicted) - logs
-        clipped = np.clip(residual, -delta, delta)
-        return np.asarray((clipped * (residual - clipped / 2)).sum(axis=2))
+        return np.asarray(huber_loss(residual, delta).sum(axis=2))
 
     height = np.pad(objectives(REPETITION, REPETITION), 1, constant_values=inf)
     size = range(REPETITION.size)

@@ -56,9 +56,10 @@ def threads(number: int) -> Iterator[None]:
 
 def on_threads(function: Callable[..., Any], *arguments: Any) -> list[Any]:
     """As `map`, on as many threads as the block `threads` says, for functions that hold no lock."""
-    if _threads.get() == 1:
+    number = min(_threads.get(), *map(len, arguments))
+    if number < 2:
         return list(map(function, *arguments))
-    with ThreadPoolExecutor(_threads.get()) as pool:
+    with ThreadPoolExecutor(number) as pool:
         return list(pool.map(function, *arguments))
 
 
@@ -113,7 +114,8 @@ class Formula(DUFunc):
         with np.errstate(all="ignore"):
             if plain and all(map(_splits, values)):
                 shape = np.broadcast_shapes(*map(np.shape, values))
-                if len(shape) == 1 and shape[0] >= 2 * _BLOCK:
+                gains = _threads.get() > 1 or any(np.size(value) == 1 for value in values)
+                if gains and len(shape) == 1 and shape[0] >= 2 * _BLOCK:
                     return self._in_blocks(values, shape[0])
             return super().__call__(*values, **kwargs)
 

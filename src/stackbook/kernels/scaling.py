@@ -417,6 +417,21 @@ def tokens_for_loss(
 
 
 @formula
+def usd_per_flop(usd_per_hour: float, flop_per_s: float, mfu: float) -> float:
+    """Price of a FLOP that counts, on an accelerator that is paid by the hour.
+
+    usd_per_hour: of the accelerator [USD/h], 0 or more
+    flop_per_s: its dense peak [1/s], above 0
+    mfu: share of the peak that a model's FLOP reach [1], above 0
+    returns: [USD]
+    source: definition
+    """
+    if not (usd_per_hour >= 0 and flop_per_s > 0 and mfu > 0):
+        return nan
+    return usd_per_hour / (3600 * flop_per_s * mfu)
+
+
+@formula
 def tokens_for_budget(
     params: float,
     usd: float,

@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from stackbook import facts, inputs
+from stackbook import facts
+from stackbook.inputs import architecture, constants, hoffmann
 from stackbook.kernels import fitting, scaling
 from stackbook.kernels.scaling import Hoffmann
 
@@ -30,18 +31,6 @@ def runs(study: str, setting: str, *columns: str, fitted: bool = True) -> Array:
 def one_run(study: str, setting: str, run: str) -> dict[str, Any]:
     key = {"study": study, "setting": setting, "run": run}
     return facts.table("scaling_runs").filter(**key).collect().row(0, named=True)
-
-
-@cache
-def constants(law: str, study: str, setting: str) -> dict[str, float]:
-    """Published ones, by symbol."""
-    rows = facts.table("scaling_laws").filter(law=law, study=study, setting=setting)
-    return dict(rows.select("symbol", "value").collect().iter_rows())
-
-
-def hoffmann(study: str, setting: str) -> Hoffmann:
-    found = constants("hoffmann", study, setting)
-    return Hoffmann(*(found[symbol] for symbol in ("A", "B", "E", "alpha", "beta")))
 
 
 # The Chinchilla runs: Besiroglu et al. and Hoffmann et al.
@@ -177,7 +166,7 @@ def ladder_loss() -> float:
 
 # Repeated data: Muennighoff et al.
 
-ONCE = partial(hoffmann, "Muennighoff 2023", "C4, one epoch")
+ONCE = cache(partial(hoffmann, "Muennighoff 2023", "C4, one epoch"))
 
 
 def repetition() -> tuple[float, float]:
@@ -193,8 +182,7 @@ def repetition_objective(r_d: float, r_n: float) -> float:
     """Sum of Huber losses of log residuals."""
     *known, loss = repeated_runs()
     residual = np.log(scaling.data_constrained_loss(*known, *ONCE(), r_d, r_n) / loss)
-    clipped = np.clip(residual, -fitting.HUBER, fitting.HUBER)
-    return float((clipped * (residual - clipped / 2)).sum())
+    return float(fitting.huber_loss(residual, fitting.HUBER).sum())
 
 
 @cache
@@ -282,7 +270,7 @@ def best_bits() -> float:
 
 def training_flop(name: str) -> float:
     """A token's, in the sequences of 4,096 of DeepSeek's pre-training."""
-    return float(inputs.architecture(name).training_flop_per_token(4096))
+    return float(architecture(name).training_flop_per_token(4096))
 
 
 PORIAN = {
@@ -348,7 +336,7 @@ CASES: dict[tuple[str, str], Callable[[], float]] = {
     ("D21", "gain_at_1e25_flop"): lambda: mixture_gain(1e25),
     ("D22", "dense_params"): clark_params,
     ("D23", "bits"): best_bits,
-    ("D24", "training_flop"): lambda: 6 * inputs.architecture("GPT-3").matmul_parameters * 300e9,
+    ("D24", "training_flop"): lambda: 6 * architecture("GPT-3").matmul_parameters * 300e9,
     ("D25", "deepseek_v2"): lambda: training_flop("DeepSeek V2"),
     ("D25", "deepseek_v3"): lambda: training_flop("DeepSeek V3"),
     ("D25", "llama_3_1_405b"): lambda: training_flop("Llama 3.1 405B"),
