@@ -141,6 +141,50 @@ def findings(chapter: NameOrAll = None, json_: Json = False) -> None:
         _print_findings(built)
 
 
+def _training(path: str, json_: bool) -> None:
+    """Measured throughput beside what the model expects."""
+    from stackbook.validation import throughput
+
+    measured, unread = throughput.read(path) if path else (throughput.published(), [])
+    predictions, unread = throughput.predictions(measured, unread)
+    sums = throughput.summaries(predictions)
+    if json_:
+        found = {
+            "rows": [_jsonable(one.told()) for one in predictions],
+            "unread": [one._asdict() for one in unread],
+            "summary": [one._asdict() for one in sums],
+        }
+        print(json.dumps(found, indent=1, allow_nan=False, default=str))
+        return
+    lines: dict[str, list[list[str] | str]] = {}
+    for one in predictions:
+        told, plan = one.told(), one.plan
+        split = " ".join(f"{name}{value}" for name, value in plan._asdict().items() if value > 1)
+        lines.setdefault(str(told["source"]), []).append(
+            [
+                *(str(told["model"]), one.measured.group[2], f"{one.measured.accelerators:,}"),
+                *(one.measured.precision, split, f"{one.tokens_per_s:,.0f}"),
+                *(f"{one.measured.tokens_per_s:,.0f}", f"{one.error:+.1%}"),
+                f"{one.low:,.0f} to {one.high:,.0f}" + ("" if one.covered else " *"),
+            ]
+        )
+    names = ["model", "accelerator", "number", "precision", "plan"]
+    _table([*names, "predicted", "measured", "error", "90% interval"], lines)
+    print("tokens/s of an accelerator; * outside its interval\n")
+    heads = ["source", "rows", "median |error|", "mean", "90th percentile", "bias", "in interval"]
+    body = [
+        [
+            *(one.group, f"{one.rows}", f"{one.median_error:.1%}", f"{one.mean_error:.1%}"),
+            *(f"{one.p90_error:.1%}", f"{one.bias:+.1%}", f"{one.coverage:.0%}"),
+        ]
+        for one in sums
+    ]
+    _table(heads, {"": body})
+    for bad in unread:
+        print(f"row {bad.line}, {bad.model}: {bad.reason}")
+    print(f"{len(predictions)} rows computed, {len(unread)} could not be read")
+
+
 @app.command()
 def validate(
     section: Annotated[
@@ -148,7 +192,15 @@ def validate(
         typer.Argument(
             metavar="[SECTION]",
             help="A: chips, B: systems and network, C: data centers and power, D: scaling laws and "
-            "training; or a case such as D20.",
+            "training; or a case such as D20; or training: measured throughput, row by row.",
+        ),
+    ] = "",
+    rows: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE.csv",
+            help="With training: rows of your own, in the columns of data/published/"
+            "training_throughput.csv.",
         ),
     ] = "",
     json_: Json = False,
@@ -160,6 +212,10 @@ def validate(
     """
     from stackbook import facts, validation
 
+    if section == "training":
+        return _training(rows, json_)
+    if rows:
+        raise StackbookError(f"--rows {rows}: give it with `stackbook validate training`")
     results = validation.results(section)
     if json_:
         print(json.dumps([_jsonable(one._asdict()) for one in results], indent=1, allow_nan=False))

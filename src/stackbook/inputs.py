@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from stackbook import StackbookError, facts, located, nearest
 from stackbook.kernels import uncertainty
 from stackbook.kernels.scaling import Hoffmann
+from stackbook.kernels.training import Cluster, Efficiency
 from stackbook.kernels.transformer import Transformer, transformer
 
 DRAWS = 4000
@@ -62,6 +63,60 @@ def architecture(name: str) -> Transformer:
     """The model `name` of table `transformers`; StackbookError where there is none."""
     row = facts.rows("transformers", "name", name, "model").row(0, named=True)
     return transformer(**{field: row[field] for field in Transformer._fields})
+
+
+PEAKS = {  # column of table `accelerators`, and bytes of a number
+    "BF16": ("bf16_flops", 2.0),
+    "FP8": ("fp8_flops", 1.0),
+    "MXFP8": ("fp8_flops", 1.0),
+    "NVFP4": ("fp4_flops", 0.5),
+}
+
+
+def cluster(name: str, precision: str = "BF16") -> Cluster:
+    """The accelerator `name` of table `accelerators` and its networks, in a precision."""
+    if precision not in PEAKS:
+        raise StackbookError(f"precision {precision!r}: give {', '.join(PEAKS)}")
+    row = facts.rows("accelerators", "name", name, "accelerator").row(0, named=True)
+    column, number_bytes = PEAKS[precision]
+    needed = (column, "bf16_flops", "memory_bytes", "memory_bytes_per_s", "tdp_w")
+    missing = [each for each in needed if not row[each]]
+    if missing:
+        raise StackbookError(f"{name} has no {missing[0]} in table accelerators; take another")
+    latency = (facts.central(symbol) for symbol in ("alpha_LL", "alpha_r", "alpha_n"))
+    watt = row["tdp_w"]
+    return Cluster(
+        *(row[column], row["bf16_flops"], number_bytes),
+        *(row["memory_bytes"], row["memory_bytes_per_s"]),
+        *(float(row["scaleup_domain"] or 1), row["scaleup_bytes_per_s"] or 0.0),
+        row["scaleout_bytes_per_s"] or row["scaleup_bytes_per_s"] or 0.0,
+        row["host_bytes_per_s"] or 0.0,
+        *latency,
+        *(watt, watt * facts.central("u_wait")),
+    )
+
+
+def efficiency(family: str, precision: str = "BF16") -> Efficiency:
+    """What runs reach on a family of accelerators in a precision, of table `training_efficiency`.
+
+    A family or precision without runs of its own has the mean of those with.
+    """
+    table = facts.table("training_efficiency").collect()
+    found = []
+    for symbol in Efficiency._fields:
+        rows = table.filter(pl.col("symbol") == symbol)
+        for column, value in (("family", family), ("precision", precision)):
+            own = rows.filter((pl.col(column) == value) | pl.col(column).is_null())
+            rows = own if own.height else rows
+        found.append(float(rows["value"].mean()))  # type: ignore[arg-type]
+    return Efficiency(*found)
+
+
+def throughput_range(kind: str) -> tuple[float, float]:
+    """Measured over expected throughput: 5th and 95th percentile of runs of a kind, left out."""
+    rows = facts.table("training_accuracy").filter(group=kind, method="leave one model out")
+    row = rows.collect().row(0, named=True)
+    return row["low"], row["high"]
 
 
 def constants(law: str, study: str, setting: str) -> dict[str, float]:

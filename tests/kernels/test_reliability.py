@@ -4,11 +4,12 @@ from decimal import Context, Decimal, localcontext
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from stackbook.kernels import reliability
+from stackbook.kernels.jit import threads
 
 availabilities = st.floats(0.01, 1.0)
 mtbfs = st.floats(0.1, 1e4)
@@ -203,6 +204,175 @@ def test_one_part_has_its_own_availability(availability):
         assert value == pytest.approx(availability, rel=1e-14)
 
 
+@given(st.floats(1e-6, 0.5), st.floats(0, 0.5), mtbfs)
+def test_best_goodput_is_that_of_the_best_interval(checkpoint, restart, mtbf):
+    """By search, to 0.1% where a checkpoint takes half of the time between failures; Young's
+    interval, of first order, is never better than that."""
+    args = checkpoint * mtbf, restart * mtbf, mtbf
+    least = optimize.minimize_scalar(
+        lambda x: -reliability.goodput(np.exp(x) * mtbf, *args),
+        bounds=(-10, 3),
+        method="bounded",
+        options={"xatol": 1e-9},
+    )
+    best = reliability.best_goodput(*args)
+    assert -least.fun * (1 - 1e-3) <= best <= -least.fun * (1 + 1e-9)
+    young = reliability.goodput(reliability.young_interval(args[0], mtbf), *args)
+    assert young <= -least.fun * (1 + 1e-9)
+
+
+def test_best_goodput_without_checkpoints_loses_restarts_alone():
+    assert reliability.best_goodput(0, 1, 10) == pytest.approx(np.exp(-0.1))
+    assert reliability.best_goodput(1e-12, 1, 10) == pytest.approx(np.exp(-0.1), rel=1e-5)
+
+
+@given(st.integers(0, 300), st.floats(1e-3, 300))
+def test_a_missing_spare_is_erlangs_formula(spares, load):
+    """Probability of the last state of a queue whose states have Poisson's probabilities."""
+    states = stats.poisson.logpmf(np.arange(spares + 1), load)
+    expected = np.exp(states[-1] - np.logaddexp.reduce(states))
+    assert reliability.spare_missing(spares, load, 1) == pytest.approx(expected, rel=1e-9)
+
+
+@given(st.floats(0, 0.9999), st.floats(0, 200), mtbfs)
+def test_spares_needed_are_the_fewest(probability, load, mtbf):
+    spares = reliability.spares_needed(probability, load * mtbf, mtbf)
+    assert reliability.spare_missing(spares, load * mtbf, mtbf) <= 1 - probability
+    if spares:
+        assert reliability.spare_missing(spares - 1, load * mtbf, mtbf) > 1 - probability
+
+
+@given(st.floats(0.01, 1), st.floats(0, 1), st.floats(0, 1), st.integers(0, 60), st.floats(0, 50))
+def test_spares_never_hurt_and_many_make_waits_vanish(interval, checkpoint, restart, spares, load):
+    args = interval, checkpoint, restart, 1.0
+    few, more, many = (
+        reliability.goodput_with_spares(*args, n, load) for n in (spares, spares + 1, 1000)
+    )
+    assert 0 <= few <= more <= many
+    assert many == pytest.approx(reliability.goodput(*args))
+    assert reliability.goodput_with_spares(*args, 0, 0) == reliability.goodput(*args)
+
+
+def plain_goodput(interval, checkpoint, restart, work, spares, life, repair):
+    """Share of work in the time of a run; `life` and `repair` draw times."""
+    time = kept = ready = 0.0  # `ready` is when work goes on
+    failure, repaired = life(), []
+    while True:
+        while failure >= max(time, ready) + interval + checkpoint:
+            time, kept = max(time, ready) + interval + checkpoint, kept + interval
+            if kept >= work:
+                return kept / time
+        time = failure
+        repaired = [back for back in repaired if back > time] + [time + repair()]
+        if len(repaired) > spares:
+            time = min(repaired)
+            repaired.remove(time)
+        failure, ready = time + life(), time + restart
+
+
+def exactly(share, simulated):
+    """Within four standard errors."""
+    return abs(simulated.goodput - share) < 4 * simulated.error
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(("interval", "restart", "mtbf"), [(0.1, 0.2, 3), (0.5, 0, 1), (2, 1, 1)])
+def test_simulation_meets_dalys_model(interval, restart, mtbf, seed):
+    simulated = reliability.simulated_goodput(interval, 0.05, restart, mtbf, 1000, 100, seed)
+    assert simulated.error < 0.002
+    assert exactly(reliability.goodput(interval, 0.05, restart, mtbf), simulated)
+
+
+@pytest.mark.parametrize("spares", [0, 2, 8])
+def test_simulation_meets_erlangs_formula(spares):
+    args = 0.3, 0.02, 0.1, 2.0
+    simulated = reliability.simulated_goodput(*args, 20_000, 100, 3, spares, repair=10)
+    assert exactly(reliability.goodput_with_spares(*args, spares, 10), simulated)
+    waiting = reliability.spare_missing(spares + 1, 10, 2)
+    assert simulated.waiting == pytest.approx(waiting, rel=0.05)
+
+
+def test_waits_do_not_depend_on_how_repairs_vary():
+    """All of one length, as plain events: Erlang's formula is about their mean alone."""
+    rng = np.random.default_rng(4)
+    plain = plain_goodput(0.3, 0.02, 0.1, 50_000, 2, lambda: rng.exponential(2), lambda: 10)
+    assert plain == pytest.approx(
+        reliability.goodput_with_spares(0.3, 0.02, 0.1, 2, 2, 10), rel=0.02
+    )
+
+
+@pytest.mark.parametrize("shape", [0.6, 1.0, 2.0])
+def test_simulation_of_failures_that_come_in_bursts_or_regularly(shape):
+    """As plain events, whose times between failures NumPy draws."""
+    rng = np.random.default_rng(5)
+    mean = special.gamma(1 + 1 / shape)
+    plain = [
+        plain_goodput(
+            0.3,
+            0.02,
+            0.1,
+            2000,
+            3,
+            lambda: 2 * rng.weibull(shape) / mean,
+            lambda: rng.exponential(4),
+        )
+        for _ in range(20)
+    ]
+    simulated = reliability.simulated_goodput(0.3, 0.02, 0.1, 2, 2000, 200, 6, 3, 4, shape)
+    error = np.hypot(np.std(plain) / np.sqrt(19), simulated.error)
+    assert abs(np.mean(plain) - simulated.goodput) < 4 * error
+
+
+@given(st.floats(0.01, 10), st.floats(0, 5), st.floats(0.1, 100), st.integers(2, 120))
+def test_simulation_without_failures_loses_checkpoints_alone(interval, checkpoint, work, runs):
+    simulated = reliability.simulated_goodput(interval, checkpoint, 1, 1e12, work, runs, 0)
+    assert simulated.goodput == pytest.approx(1 / (1 + checkpoint / interval))
+    assert simulated.error == simulated.failures == simulated.lost == 0
+
+
+@given(
+    st.floats(0.05, 2),
+    st.floats(0, 0.5),
+    st.floats(0, 1),
+    st.integers(0, 5) | st.just(np.inf),
+    st.floats(0, 5),
+    st.floats(0.5, 3),
+)
+@settings(max_examples=30)
+def test_simulated_shares_add_up(interval, checkpoint, restart, spares, repair, shape):
+    simulated = reliability.simulated_goodput(
+        interval, checkpoint, restart, 1, 50, 60, 7, spares, repair, shape
+    )
+    shares = simulated.goodput, *simulated[2:6]
+    assert sum(shares) == pytest.approx(1)
+    assert min(shares) >= 0
+
+
+def test_simulation_is_the_same_on_any_number_of_threads_and_of_its_seed():
+    args = 0.3, 0.02, 0.1, 2, 100, 230
+    one = reliability.simulated_goodput(*args, 8, 1, 4)
+    with threads(3):
+        assert reliability.simulated_goodput(*args, 8, 1, 4) == one
+    assert reliability.simulated_goodput(*args, 9, 1, 4) != one
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"interval": 0}, "interval = 0: give a finite number above 0"),
+        ({"mtbf": np.nan}, "mtbf = nan: give a finite number above 0"),
+        ({"restart": -1}, "restart = -1: give a finite number of 0 or more"),
+        ({"spares": 1.5}, "spares = 1.5: give a whole number"),
+        ({"runs": 1}, "runs = 1: give 2 or more"),
+        ({"interval": 100, "runs": 2}, "no run ends where failures come every 1 h"),
+    ],
+)
+def test_what_cannot_be_simulated_is_named(changes, said):
+    args = {"interval": 0.1, "checkpoint": 0.1, "restart": 0.1, "mtbf": 1, "work": 10}
+    with pytest.raises(ValueError, match=said):
+        reliability.simulated_goodput(**{**args, "runs": 10, "seed": 1, **changes})
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("kernel", "args"),
@@ -229,6 +399,16 @@ def test_one_part_has_its_own_availability(availability):
         (reliability.goodput, (0, 1, 1, 1)),
         (reliability.goodput, (1, 1, -1, 1)),
         (reliability.first_order_goodput, (1, 1, 1, 0)),
+        (reliability.best_goodput, (0, -1, 1)),
+        (reliability.best_goodput, (0, 1, 0)),
+        (reliability.best_goodput, (-1, 1, 1)),
+        (reliability.spare_missing, (0.5, 1, 1)),
+        (reliability.spare_missing, (-1, 1, 1)),
+        (reliability.spare_missing, (1, 1, 0)),
+        (reliability.spares_needed, (1, 1, 1)),
+        (reliability.spares_needed, (0.9, -1, 1)),
+        (reliability.spares_needed, (0.5, 1e9, 1)),
+        (reliability.goodput_with_spares, (1, 1, 1, 1, 0.5, 1)),
     ],
 )
 def test_nan_outside_the_domain(kernel, args, assert_nan):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from stackbook import StackbookError, facts
 
-from . import chips, datacenter, fabric, scaling, training
+from . import chips, datacenter, fabric, failures, limits, mlperf, scaling, training, training_cost
 
 Key = tuple[str, str]
 CASES: dict[Key, Callable[[], float]] = {
@@ -20,6 +20,10 @@ CASES: dict[Key, Callable[[], float]] = {
     **datacenter.CASES,
     **scaling.CASES,
     **training.CASES,
+    **limits.CASES,
+    **failures.CASES,
+    **training_cost.CASES,
+    **mlperf.CASES,
 }
 
 

@@ -1,0 +1,526 @@
+"""Training a transformer: time, memory and power of a step under a plan, and the search for plans.
+
+A step is taken apart into what an accelerator computes, moves through its memory and sends.
+Physics gives the amounts; `Efficiency` holds the shares of peak and wire that real systems reach,
+fitted to measured runs. In a pipeline the slowest stage sets the pace.
+"""
+
+from collections.abc import Iterable
+from itertools import product
+from math import floor, log, sqrt
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from stackbook.kernels.fabric import all_gather, nccl_latency
+from stackbook.kernels.jit import on_threads, search
+from stackbook.kernels.transformer import Transformer, mean_attended
+
+NORMS = 0.25  # norms, dropout and residuals are one fused kernel: a quarter of other passes
+WEIGHT, GRADIENT, OPTIMIZER = 2.0, 4.0, 12.0  # bytes a parameter; Adam in mixed precision
+
+
+class Layout(NamedTuple):
+    """A transformer's sizes at a length of sequence, as `layout` reads them from its record."""
+
+    context: float
+    layers: float
+    width: float
+    heads: float
+    into: float  # columns of the product that makes queries, keys and values
+    out: float  # rows of the product that leaves attention
+    keys_values: float  # numbers of a token's keys and values
+    scored: float  # numbers of queries and values, in which a token meets another
+    attended: float  # tokens that a token meets, on average over layers
+    ffn: float
+    shared_ffn: float
+    gated: float
+    expert_layers: float
+    experts: float
+    active_experts: float
+    expert_ffn: float
+    vocabulary: float
+    parameters: float
+    routed: float  # parameters of experts that tokens choose from
+    flop: float  # of a training token
+
+
+class Cluster(NamedTuple):
+    """Accelerators of one kind and the networks that join them."""
+
+    flops: float  # peak of matrix products in the precision of training [FLOP/s]
+    flops_16: float  # peak in 16 bits [FLOP/s]
+    number_bytes: float  # of an operand in that precision [B]
+    memory_bytes: float  # [B]
+    memory_bytes_per_s: float  # [B/s]
+    domain: float  # accelerators of a scale-up domain [1]
+    up_bytes_per_s: float  # within a domain, one way [B/s]
+    out_bytes_per_s: float  # between domains, one way [B/s]
+    host_bytes_per_s: float  # to the memory of the host, one way [B/s]
+    base_latency: float  # of a collective [s]
+    rank_latency: float  # for a further accelerator in a domain [s]
+    doubling_latency: float  # for twice as many domains [s]
+    design_watt: float  # of an accelerator at work [W]
+    idle_watt: float  # of one that waits [W]
+
+
+class Efficiency(NamedTuple):
+    """What real systems reach; table `training_efficiency` holds the fitted values."""
+
+    matmul: float  # share of peak in large products [1]
+    attention: float  # share of the 16-bit peak in the scores of attention [1]
+    edge: float  # traffic of a product's operands over their size [1]
+    passes: float  # times that what a layer stores crosses memory in a step [1]
+    launch: float  # time in which a layer's kernels start, forward [s]
+    up: float  # share of the wire within a domain [1]
+    out: float  # share of the wire between domains [1]
+    tensor_hidden: float  # share of tensor-parallel traffic that hides, forward [1]
+    expert_hidden: float  # share of traffic to and from experts that hides [1]
+    data_hidden: float  # share of arithmetic behind which data-parallel traffic hides [1]
+    skew: float  # work of the busiest expert over the mean, less 1 [1]
+    jitter: float  # what a step takes longer for each doubling of accelerators [1]
+
+
+class Plan(NamedTuple):
+    """How a step is laid out over tp x pp x cp x dp accelerators."""
+
+    tp: int = 1  # tensor parallel
+    pp: int = 1  # stages of the pipeline
+    vp: int = 1  # chunks of layers of a stage (interleaved schedule)
+    cp: int = 1  # context parallel
+    ep: int = 1  # expert parallel, within tp x cp x dp
+    dp: int = 1  # data parallel
+    micro_batch: int = 1  # sequences
+    zero: int = 1  # what dp shards: 1 optimizer, 2 and gradients, 3 and weights (FSDP)
+    recompute: int = 0  # 1 attention and what is cheap (selective), 2 the whole layer (full)
+    sequence: int = 1  # what tp leaves whole is split by sequence
+    zero_bubble: int = 0  # gradients of weights fill two thirds of the bubble
+    offload: int = 0  # the optimizer's state is in the host's memory
+    fused: int = 1  # the scores of attention stay on the chip (FlashAttention)
+
+
+class Step(NamedTuple):
+    """A step of an accelerator: its time, what that goes to, and what fills the memory."""
+
+    seconds: float  # [s], the sum of the twelve that follow
+    matmul: float  # products of the model's matrices [s]
+    attention: float  # scores of attention [s]
+    elementwise: float  # what crosses memory, and starts of kernels [s]
+    recomputed: float  # forward passes done again [s]
+    tensor: float  # traffic that is not hidden: of tensor parallelism [s]
+    context: float  # of context parallelism [s]
+    expert: float  # to and from experts [s]
+    data: float  # of gradients and weights [s]
+    pipeline: float  # between stages [s]
+    bubble: float  # waiting for other stages [s]
+    optimizer: float  # [s]
+    jitter: float  # waiting for the slowest accelerator [s]
+    weight_bytes: float  # [B]
+    gradient_bytes: float  # [B]
+    optimizer_bytes: float  # [B]
+    activation_bytes: float  # [B]
+    mfu: float  # FLOP of the model over those of the 16-bit peak [1]
+    hfu: float  # with those that are done again [1]
+    watt: float  # on average [W]
+
+    @property
+    def bytes(self) -> float:
+        """What an accelerator holds."""
+        return (
+            self.weight_bytes + self.gradient_bytes + self.optimizer_bytes + self.activation_bytes
+        )
+
+
+def layout(model: Transformer, context: float) -> Layout:
+    """A transformer's sizes at a length of sequence.
+
+    model: the architecture [1]
+    context: tokens of a sequence [1], 1 or more
+    returns: [1]
+    source: definition of Layout
+    """
+    if model.kv_rank:
+        out = model.heads * model.v_head_size
+        into = model.attention_parameters / model.layers / model.width - out
+        scored = model.heads * (model.nope_size + model.rope_size + model.v_head_size)
+        keys_values = scored
+    else:
+        out = model.heads * model.head_size
+        keys_values = 2 * model.kv_heads * model.head_size
+        into, scored = out + keys_values, 2 * out
+    full: Any = (model.layers - model.window_layers) * mean_attended(context, context)
+    if model.window_layers:
+        full += model.window_layers * mean_attended(context, model.window)
+    sizes = (
+        *(context, model.layers, model.width, model.heads, into, out, keys_values, scored),
+        *(full / model.layers, model.ffn, model.shared_experts * model.expert_ffn, model.gated),
+        *(model.expert_layers, model.experts, model.active_experts, model.expert_ffn),
+        *(model.vocabulary, model.parameters, model.routed_parameters),
+        model.training_flop_per_token(context),
+    )
+    return Layout(*map(float, sizes))
+
+
+@search
+def step(m: Layout, c: Cluster, e: Efficiency, batch: float, p: Plan) -> Step:
+    """Time, memory and power of a training step under a plan.
+
+    m, c, e: layout [1], cluster [1] and efficiency [1]
+    batch: sequences of a step [1], a multiple of dp x micro_batch
+    p: plan [1]
+    returns: a Step, whose fields have units of their own [1]
+    source: Narayanan et al. 2021; Korthikanti et al. 2022; Rajbhandari et al. 2020 (ZeRO)
+    """
+    accelerators = float(p.tp * p.pp * p.cp * p.dp)
+    tokens = p.micro_batch * m.context / p.cp
+    rounds = batch / (p.dp * p.micro_batch)
+    h, tp, up = m.width, float(p.tp), 1 + m.gated
+    dense, sparse = 1 - m.expert_layers / m.layers, m.expert_layers / m.layers
+
+    # Products of a layer, forward, and numbers that their results leave for the backward pass.
+    edge = e.edge * c.flops / c.memory_bytes_per_s * c.number_bytes / 2
+    work = _product(tokens, h, m.into / tp, edge) + _product(tokens, m.out / tp, h, edge)
+    left, cheap = m.into + m.out, m.out
+    if dense > 0:
+        work += dense * _ffn(tokens, h, m.ffn / tp, up, edge)
+        left += dense * m.ffn * (1 + up)
+        cheap += dense * m.ffn
+    if sparse > 0:
+        rows = tokens / tp * p.ep * m.active_experts / m.experts
+        busiest = 1 + e.skew if p.ep > 1 else 1.0
+        work += sparse * busiest * m.experts / p.ep * _ffn(rows, h, m.expert_ffn, up, edge)
+        left += sparse * m.active_experts * (m.expert_ffn * (1 + up) + h)
+        cheap += sparse * m.active_experts * m.expert_ffn
+        if m.shared_ffn > 0:
+            work += sparse * _ffn(tokens, h, m.shared_ffn / tp, up, edge)
+            left += sparse * m.shared_ffn * (1 + up)
+    matmul = work / (c.flops * e.matmul)
+    edge_16 = e.edge * c.flops_16 / c.memory_bytes_per_s
+    head = _product(tokens, h, m.vocabulary / tp, edge_16) / (c.flops_16 * e.matmul)
+
+    # Scores of attention: those that count, or without fusion all, which cross memory.
+    met, scores = m.attended, 0.0
+    if not p.fused:
+        met, scores = m.context, 5 * tokens * m.context * m.heads / tp
+    attention = 2 * tokens * met * m.scored / tp / (c.flops_16 * e.attention)
+
+    # Bytes that a layer keeps: 34 a number of state where tp shards all and dropout has masks.
+    shards = tp if p.sequence else 1.0
+    norms = tokens * h * (8 + (0 if m.gated else 2)) / shards
+    kept = tokens * 2 * (left + h) / tp
+    crossing = e.passes / c.memory_bytes_per_s / 3
+    elementwise = crossing * (kept + NORMS * norms + scores) + e.launch * (1 + sparse)
+
+    # Traffic of a layer, forward: states over tp, tokens over experts, keys and values over cp.
+    state = 2 * tokens * h
+    split = 1 + dense + (sparse if m.shared_ffn > 0 else 0.0)
+    tensor = 2 * split * _gather(state, tp, 1.0, c, e)
+    # Backward it hides behind the products that make the gradients of weights.
+    tensor_back = max(0.0, tensor - matmul)
+    tensor *= 1 - e.tensor_hidden
+    expert = 0.0
+    if sparse > 0 and p.ep > 1:
+        sent = state / tp * m.active_experts
+        expert = 2 * sparse * _exchange(sent, float(p.ep), c, e) * (1 - e.expert_hidden)
+    ring = 0.0
+    if p.cp > 1:
+        sent = 2 * p.micro_batch * m.context * m.keys_values / tp
+        ring = max(0.0, _gather(sent, float(p.cp), tp, c, e) - attention)
+
+    # A layer, forward and backward, with what is computed again.
+    forward = matmul + attention + elementwise
+    backward = 2 * matmul + (2.5 if p.fused else 2.0) * attention + 2 * elementwise
+    again, again_tensor, again_expert = 0.0, 0.0, 0.0
+    if p.recompute == 2:
+        again, again_tensor, again_expert = forward, tensor, expert
+    elif p.recompute == 1:
+        again = attention + (elementwise if p.fused else crossing * scores)
+    tensor += tensor_back + again_tensor
+    expert = 2 * expert + again_expert
+    layer = forward + backward + again + tensor + expert + 3 * ring
+
+    # Stages: the head is on the last one; layers that do not divide leave it room.
+    stage = (m.layers * layer + 3 * head) / p.pp
+    slowest = stage
+    if p.pp > 1:
+        even = m.layers / p.pp
+        slowest = even * layer + 3 * head if even == floor(even) else stage + 2 * layer / p.pp
+    bubble = (p.pp - 1) / p.vp * stage * (1 / 3 if p.zero_bubble else 1.0)
+    bubble += rounds * (slowest - stage)
+    pipeline = 0.0
+    if p.pp > 1 and p.vp == 1:  # interleaved, it hides
+        wire = c.up_bytes_per_s * e.up if accelerators <= c.domain else c.out_bytes_per_s * e.out
+        pipeline = 2 * state / tp / wire * (rounds + p.pp - 1)
+
+    # Weights and gradients over their copies, of which experts have fewer.
+    weights, copies = (m.parameters - m.routed) / (tp * p.pp), float(p.dp * p.cp)
+    routed, routed_copies = m.routed / (p.pp * p.ep), copies * tp / p.ep
+    gathered = _gather(2 * weights, copies, tp, c, e)
+    if routed > 0:
+        gathered += _gather(2 * routed, routed_copies, float(p.ep), c, e)
+    if p.zero == 3:  # twice gathered and once, in 32 bits, reduced, in each round
+        layers = m.layers / p.pp
+        gathered += (layers - 1) * _latency(copies, tp, c)
+        data = rounds * max(0.0, 4 * gathered - e.data_hidden * stage)
+    else:
+        data = max(0.0, 3 * gathered - e.data_hidden * stage)
+    own = weights / (copies if p.zero else 1.0) + routed / (routed_copies if p.zero else 1.0)
+    optimizer = 26 * own / (0.8 * c.memory_bytes_per_s)
+    if p.offload:
+        optimizer += (GRADIENT + WEIGHT) * own / c.host_bytes_per_s
+
+    quiet = rounds * stage + bubble + pipeline + data + optimizer
+    jitter = quiet * e.jitter * log(accelerators) / log(2.0)
+    seconds = quiet + jitter
+
+    all_layers = m.layers / p.pp * rounds
+    matmuls = all_layers * 3 * matmul + rounds * 3 * head / p.pp
+    attentions = all_layers * (3.5 if p.fused else 3.0) * attention
+    busy = matmuls + attentions + all_layers * (3 * elementwise + again)
+    done = m.flop * batch * m.context / accelerators / seconds / c.flops_16
+    again_flop = 1 / 3 if p.recompute == 2 else 0.0
+
+    # Bytes. Gradients that are summed over rounds are whole until the last.
+    weight_bytes = WEIGHT * (weights + routed)
+    gradient_bytes = GRADIENT * (weights + routed)
+    sharded = weights / copies + routed / routed_copies
+    if p.zero == 3:
+        weight_bytes = WEIGHT * sharded
+    if p.zero == 3 or (p.zero == 2 and rounds == 1):
+        gradient_bytes = GRADIENT * sharded
+    if p.recompute == 2:
+        held = 2 * tokens * h / shards
+    else:
+        held = kept + norms + scores
+        if p.recompute == 1:
+            held -= scores
+            if p.fused:
+                held -= norms / 2 + 2 * tokens * cheap / tp
+    flight = min(rounds, float(p.pp))
+    if p.vp > 1 and rounds >= p.pp:
+        flight *= 1 + (p.pp - 1) / (p.pp * p.vp)
+    activation_bytes = held * m.layers / p.pp * flight
+    if p.recompute == 2:
+        activation_bytes += kept + norms
+    if p.pp == 1:
+        activation_bytes += 4 * tokens * m.vocabulary / tp
+    return Step(
+        seconds,
+        matmuls,
+        attentions,
+        all_layers * 3 * elementwise,
+        all_layers * again,
+        all_layers * tensor,
+        all_layers * 3 * ring,
+        all_layers * expert,
+        data,
+        pipeline,
+        bubble,
+        optimizer,
+        jitter,
+        weight_bytes,
+        gradient_bytes,
+        0.0 if p.offload else OPTIMIZER * own,
+        activation_bytes,
+        done,
+        done * (1 + again_flop),
+        c.idle_watt + (c.design_watt - c.idle_watt) * busy / seconds,
+    )
+
+
+@search
+def _product(rows, inner, columns, edge):  # type: ignore[no-untyped-def]
+    """FLOP of a matrix product, or those that it could have done while operands move."""
+    done = rows * inner * columns
+    moved = edge * (inner * columns + rows * columns + rows * inner)
+    return 2 * sqrt(done * done + moved * moved)  # the larger of the two, without a corner
+
+
+@search
+def _ffn(rows, width, ffn, up, edge):  # type: ignore[no-untyped-def]
+    return _product(rows, width, up * ffn, edge) + _product(rows, ffn, width, edge)
+
+
+@search
+def _latency(ranks, stride, c):  # type: ignore[no-untyped-def]
+    """Of a collective over `ranks` that are `stride` places apart."""
+    if ranks <= 1:
+        return 0.0
+    outside = ranks / min(max(floor(c.domain / stride), 1.0), ranks)
+    return nccl_latency(ranks, outside, c.base_latency, c.rank_latency, c.doubling_latency, 1.0)
+
+
+@search
+def _gather(message, ranks, stride, c, e):  # type: ignore[no-untyped-def]
+    """Seconds in which ranks gather, or reduce and scatter, a message of all of them."""
+    if ranks <= 1:
+        return 0.0
+    inside = min(max(floor(c.domain / stride), 1.0), ranks)
+    within = all_gather(message, inside, 0.0, c.up_bytes_per_s * e.up)
+    between = all_gather(message / inside, ranks / inside, 0.0, c.out_bytes_per_s * e.out)
+    return within + between + _latency(ranks, stride, c)
+
+
+@search
+def _exchange(message, ranks, c, e):  # type: ignore[no-untyped-def]
+    """Seconds of an all-to-all: each rank sends equal parts of its message, over both wires."""
+    inside = min(c.domain, ranks)
+    within = message * (inside - 1) / ranks / (c.up_bytes_per_s * e.up)
+    between = message * (ranks - inside) / ranks / (c.out_bytes_per_s * e.out)
+    return max(within, between) + _latency(ranks, 1.0, c)
+
+
+class Found(NamedTuple):
+    """Plans of a search, the fastest first, and how many there were."""
+
+    plans: tuple[Plan, ...]
+    seconds: NDArray[np.float64]  # of a step [s]
+    tried: int
+    fitting: int  # of them, whose memory fits
+
+
+CHOICES = {  # of fields that are no divisors
+    "zero": (0, 1, 2, 3),
+    "recompute": (0, 1, 2),
+    "sequence": (0, 1),
+    "zero_bubble": (0, 1),
+    "offload": (0, 1),
+    "fused": (1,),
+}
+
+
+def plans(
+    m: Layout,
+    c: Cluster,
+    e: Efficiency,
+    batch: int,
+    accelerators: int,
+    most: int = 10,
+    must_fit: bool = True,
+    **given: int,
+) -> Found:
+    """The fastest plans of a step over a number of accelerators, from all that there are.
+
+    m, c, e: layout [1], cluster [1] and efficiency [1]
+    batch: sequences of a step [1]
+    accelerators: all of which are used [1]
+    most: plans to return [1], 1 or more
+    must_fit: whether plans whose memory does not fit are left out [1]
+    given: fields of a plan that are fixed [1]; scores are fused unless it says otherwise
+    returns: Found [1], empty where nothing fits; ValueError for a field that a plan does not have
+    source: exhaustive search, as Isaev et al. 2023 (Calculon)
+    """
+    unknown = given.keys() - set(Plan._fields)
+    if unknown:
+        raise ValueError(f"{min(unknown)} is no field of a plan; give {', '.join(Plan._fields)}")
+    splits = _splits(m, batch, accelerators, given)
+    allowed = [(given[name],) if name in given else CHOICES[name] for name in CHOICES]
+    options = np.array(list(product(*allowed)), np.int64)
+    fixed = given.get("micro_batch", 0), given.get("vp", 0)
+    parts = [part for part in np.array_split(splits, min(64, max(len(splits), 1))) if len(part)]
+    best = on_threads(
+        lambda part: _best(m, c, e, batch, part, options, *fixed, must_fit, most), parts
+    )
+    seconds = np.concatenate([np.empty(0), *(found[0] for found in best)])
+    rows = np.concatenate([np.empty((0, 13), np.int64), *(found[1] for found in best)])
+    order = np.argsort(seconds, kind="stable")[:most]
+    order = order[np.isfinite(seconds[order])]
+    return Found(
+        tuple(Plan(*map(int, rows[at])) for at in order),
+        seconds[order],
+        sum(found[2] for found in best),
+        sum(found[3] for found in best),
+    )
+
+
+def pareto(seconds: ArrayLike, usd: ArrayLike) -> NDArray[np.intp]:
+    """Choices that no other beats in both time and cost, the fastest first.
+
+    seconds, usd: of each choice [s], [USD]
+    returns: their positions [1]
+    source: definition of the Pareto front
+    """
+    order = np.lexsort((usd, seconds))
+    costs = np.asarray(usd, float)[order]
+    best_before = np.concatenate([[np.inf], np.minimum.accumulate(costs)[:-1]])
+    return np.asarray(order[costs < best_before])
+
+
+def _divisors(number: int) -> Iterable[int]:
+    return (divisor for divisor in range(1, number + 1) if number % divisor == 0)
+
+
+def _splits(m: Layout, batch: int, accelerators: int, given: dict[str, int]) -> NDArray[np.int64]:
+    """All ways (tp, pp, cp, ep, dp) to split accelerators that divide the model and the batch."""
+
+    def choices(name: str, all_of: Iterable[int]) -> Iterable[int]:
+        return (given[name],) if name in given else all_of
+
+    found = []
+    for tp in choices("tp", _divisors(accelerators)):
+        for pp in choices("pp", _divisors(accelerators // tp)):
+            for cp in choices("cp", _divisors(accelerators // (tp * pp))):
+                dp = accelerators // (tp * pp * cp)
+                uneven = m.layers % pp and (m.layers + 2) % pp
+                if tp * pp * cp * dp != accelerators or given.get("dp", dp) != dp:
+                    continue
+                if (m.heads % tp or pp > m.layers or uneven) and "tp" not in given:
+                    continue
+                if m.context % (2 * cp) and cp > 1 or batch % dp:
+                    continue
+                most = int(m.experts) or 1
+                for ep in choices("ep", _divisors(most)):
+                    if tp * cp * dp % ep == 0:
+                        found.append((tp, pp, cp, ep, dp))
+    return np.array(found, np.int64).reshape(-1, 5)
+
+
+@search
+def _best(m, c, e, batch, splits, options, given_micro, given_vp, must_fit, most):  # type: ignore[no-untyped-def]
+    """The fastest plans over `splits`, in order, with how many were tried and how many fit."""
+    seconds, plans = np.full(most, np.inf), np.zeros((most, 13), np.int64)
+    tried, fitting = 0, 0
+    choose_zero = options[0, 0] != options[-1, 0]
+    for split in range(len(splits)):
+        tp, pp, cp, ep, dp = splits[split]
+        share = batch // dp
+        for micro in range(1, share + 1):
+            if share % micro or (given_micro and micro != given_micro):
+                continue
+            for vp in range(1, int(m.layers // pp) + 1):
+                if given_vp:
+                    if vp != given_vp:
+                        continue
+                elif vp > 1:
+                    if pp == 1 or (share // micro) % pp:
+                        break
+                    if m.layers % (pp * vp) and (m.layers + 2) % (pp * vp):
+                        continue
+                for option in range(len(options)):
+                    zero, again, sequence, bubble, offload, fused = options[option]
+                    if (sequence and tp == 1) or (bubble and (pp == 1 or vp > 1)):
+                        continue
+                    if choose_zero and ((zero and dp * cp == 1) or (zero == 2 and share > micro)):
+                        continue  # the same as without, the same as 1
+                    p = Plan(
+                        tp, pp, vp, cp, ep, dp, micro, zero, again, sequence, bubble, offload, fused
+                    )
+                    s = step(m, c, e, batch, p)
+                    tried += 1
+                    held = s.weight_bytes + s.gradient_bytes
+                    held += s.optimizer_bytes + s.activation_bytes
+                    if held <= c.memory_bytes:
+                        fitting += 1
+                    elif must_fit:
+                        continue
+                    at = most
+                    while at > 0 and s.seconds < seconds[at - 1]:
+                        at -= 1
+                    if at < most:
+                        seconds[at + 1 :] = seconds[at:-1].copy()
+                        plans[at + 1 :] = plans[at:-1].copy()
+                        seconds[at] = s.seconds
+                        for field in range(13):
+                            plans[at, field] = p[field]
+    return seconds, plans, tried, fitting

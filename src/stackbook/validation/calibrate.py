@@ -1,0 +1,233 @@
+"""Fit the efficiency of training to the measured runs: `python -m stackbook.validation.calibrate`.
+
+Writes tables `training_efficiency` and `training_accuracy`. Each constant starts from a value that
+is plausible before any run is seen, and departs from it as far as runs ask for: a family without
+runs of a kind keeps it. The loss is that of Huber's kind, so that a run gone wrong pulls little.
+"""
+
+import csv
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba.np.unsafe.ndarray import to_fixed_tuple
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+
+from stackbook import facts
+from stackbook.kernels.jit import search
+from stackbook.kernels.training import Cluster, Efficiency, Layout, Plan, step
+from stackbook.validation.throughput import Measurement, completed, published
+
+Array = NDArray[np.float64]
+NOISE = 0.08  # of log time between a run and the model at its best, where the loss turns linear
+
+
+class Prior(NamedTuple):
+    """A constant before runs are seen, and what it may depend on."""
+
+    value: float
+    spread: float  # of the logarithm, or of the odds' logarithm for a share
+    share: bool
+    of: Callable[[Measurement], tuple[str, str]]  # family and precision, empty where for all
+
+
+def _precision(one: Measurement) -> tuple[str, str]:
+    return one.family, one.precision
+
+
+def _family(one: Measurement) -> tuple[str, str]:
+    return one.family, ""
+
+
+def _all(one: Measurement) -> tuple[str, str]:
+    return "", ""
+
+
+PRIORS = {
+    "matmul": Prior(0.7, 0.4, True, _precision),
+    "attention": Prior(0.5, 0.6, True, _family),
+    "edge": Prior(1.0, 0.7, False, _all),
+    "passes": Prior(4.0, 0.5, False, _all),
+    "launch": Prior(2e-5, 1.0, False, _all),
+    "up": Prior(0.8, 0.25, True, _all),
+    "out": Prior(0.8, 0.3, True, _all),
+    "tensor_hidden": Prior(0.3, 1.0, True, _all),
+    "expert_hidden": Prior(0.3, 1.0, True, _all),
+    "data_hidden": Prior(0.6, 1.0, True, _all),
+    "skew": Prior(0.1, 1.0, False, _all),
+    "jitter": Prior(0.004, 0.7, False, _all),
+}
+
+
+@search
+def _seconds(layouts, clusters, efficiencies, batches, plans):  # type: ignore[no-untyped-def]
+    found = np.empty(len(batches))
+    for run in range(len(batches)):
+        found[run] = step(
+            Layout(*to_fixed_tuple(layouts[run], 20)),
+            Cluster(*to_fixed_tuple(clusters[run], 14)),
+            Efficiency(*to_fixed_tuple(efficiencies[run], 12)),
+            batches[run],
+            Plan(*to_fixed_tuple(plans[run], 13)),
+        ).seconds
+    return found
+
+
+class Runs:
+    """Measured runs with their plans, and the constants that their predictions depend on."""
+
+    def __init__(self, runs: list[Measurement]) -> None:
+        self.runs = runs
+        self.layouts = np.array([one.layout for one in runs])
+        self.clusters = np.array([one.cluster for one in runs], float)
+        self.batches = np.array([one.batch for one in runs], float)
+        self.plans = np.empty((len(runs), len(Plan._fields)), np.int64)
+        self.measured = np.log([one.seconds for one in runs])
+        # What a publisher measures often is one experience, not many.
+        often = Counter((*one.group, one.precision) for one in runs)
+        self.weights = np.array([often[*one.group, one.precision] ** -0.25 for one in runs])
+        self.keys: list[tuple[str, str, str]] = []
+        self.slots = np.empty((len(runs), len(PRIORS)), int)
+        for column, (symbol, prior) in enumerate(PRIORS.items()):
+            owners = [(symbol, *prior.of(one)) for one in runs]
+            self.keys += sorted(set(owners))
+            self.slots[:, column] = [self.keys.index(owner) for owner in owners]
+        self.shares = np.array([PRIORS[symbol].share for symbol, *_ in self.keys])
+        start = [PRIORS[symbol].value for symbol, *_ in self.keys]
+        self.start = np.log(
+            [v / (1 - v) if s else v for v, s in zip(start, self.shares, strict=True)]
+        )
+        self.spread = np.array([PRIORS[symbol].spread for symbol, *_ in self.keys])
+
+    def complete(self, x: Array) -> None:
+        """Choose what the runs leave open of their plans."""
+        efficiencies = self.values(x)[self.slots]
+        for row, one in enumerate(self.runs):
+            self.plans[row] = completed(one, Efficiency(*map(float, efficiencies[row])))
+
+    def values(self, x: Array) -> Array:
+        """Constants of the unbounded numbers that the fit moves."""
+        return np.where(self.shares, 1 / (1 + np.exp(-x)), np.exp(x))
+
+    def errors(self, x: Array, rows: Array) -> Array:
+        """Log of expected over measured throughput."""
+        efficiencies = self.values(x)[self.slots[rows]]
+        seconds = _seconds(
+            *(self.layouts[rows], self.clusters[rows], efficiencies),
+            *(self.batches[rows], self.plans[rows]),
+        )
+        return np.asarray(self.measured[rows] - np.log(seconds))
+
+    def fit(self, rows: Array) -> Array:
+        """The constants that explain `rows` best."""
+
+        def residuals(x: Array) -> Array:
+            errors = self.errors(x, rows) * self.weights[rows] / NOISE
+            robust = np.sign(errors) * np.sqrt(2 * (np.sqrt(1 + errors**2) - 1))
+            return np.concatenate([robust, (x - self.start) / self.spread])
+
+        return np.asarray(least_squares(residuals, self.start, x_scale=self.spread).x)
+
+    def left_out(self, owner: Callable[[Measurement], str]) -> tuple[Array, Array]:
+        """Errors of each run under constants fitted without its owner, and all those constants."""
+        owners = np.array([owner(one) for one in self.runs])
+        errors, found = np.empty(len(owners)), []
+        for name in sorted(set(owners)):
+            out = owners == name
+            found.append(self.fit(np.flatnonzero(~out)))
+            errors[out] = self.errors(found[-1], np.flatnonzero(out))
+        return errors, np.array(found)
+
+
+def coverage(runs: list[Measurement], errors: Array) -> Array:
+    """Whether each run lies within 90% of those of its kind and other models."""
+    inside = np.empty(len(runs), bool)
+    kinds, models = (np.array([get(one) for one in runs]) for get in (_kind, _model))
+    for row, error in enumerate(errors):
+        others = errors[(kinds == kinds[row]) & (models != models[row])]
+        low, high = np.quantile(others, TAILS)
+        inside[row] = low <= error <= high
+    return inside
+
+
+def _kind(one: Measurement) -> str:
+    return one.kind
+
+
+def _model(one: Measurement) -> str:
+    return one.group[1]
+
+
+TAILS = (0.05, 0.95)
+USUAL = "16 bits, A100 and H100"
+
+
+def accuracy(method: str, runs: list[Measurement], errors: Array) -> list[dict[str, Any]]:
+    """Errors of a method by source, by kind, for the usual, and of all."""
+    inside = coverage(runs, errors)
+    groups: dict[str, Array] = {}
+    for get in (lambda one: one.group[0], _kind):
+        names = np.array([get(one) for one in runs])
+        groups |= {name: names == name for name in sorted(set(names))}
+    usual = [one.precision == "BF16" and one.family in ("Ampere", "Hopper") for one in runs]
+    groups |= {USUAL: np.array(usual), "all": np.full(len(runs), True)}
+    found = []
+    for name, rows in groups.items():
+        off = np.expm1(errors[rows])
+        low, high = np.exp(-np.quantile(errors[rows], TAILS[::-1]))
+        numbers = {
+            "median_error": np.median(np.abs(off)),
+            "mean_error": np.abs(off).mean(),
+            "p90_error": np.quantile(np.abs(off), 0.9),
+            "bias": np.median(off),
+            "low": low,
+            "high": high,
+            "covered": inside[rows].mean(),
+        }
+        rounded = {column: f"{value:.4g}" for column, value in numbers.items()}
+        found.append({"method": method, "group": name, "runs": int(rows.sum())} | rounded)
+    return found
+
+
+def main() -> None:
+    measured = published()
+    runs = Runs(measured)
+    everything, x = np.arange(len(measured)), runs.start
+    for _ in range(3):
+        runs.complete(x)
+        x = runs.fit(everything)
+    by_model, without = runs.left_out(_model)
+    by_system, _ = runs.left_out(lambda one: one.group[2])
+    # Jackknife over models, in the numbers that the fit moves.
+    error = np.sqrt((len(without) - 1) * ((without - x) ** 2).mean(axis=0))
+    low, high = (runs.values(x + sign * 1.645 * error) for sign in (-1, 1))
+    constants = [
+        {"symbol": symbol, "family": family, "precision": precision}
+        | {"value": f"{value:.4g}", "low": f"{below:.4g}", "high": f"{above:.4g}"}
+        | {"unit": "s" if symbol == "launch" else "1", "runs": int((runs.slots == slot).sum())}
+        for slot, ((symbol, family, precision), value, below, above) in enumerate(
+            zip(runs.keys, runs.values(x), low, high, strict=True)
+        )
+    ]
+    _write("training_efficiency", constants)
+    errors = {
+        "in sample": runs.errors(x, everything),
+        "leave one model out": by_model,
+        "leave one system out": by_system,
+    }
+    _write("training_accuracy", [r for m, e in errors.items() for r in accuracy(m, measured, e)])
+
+
+def _write(table: str, rows: list[dict[str, Any]]) -> None:
+    path = facts.package().folder / f"{table}.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(sorted(rows, key=lambda row: list(row.values())))
+    print(f"{path.name}: {len(rows)} rows")
+
+
+if __name__ == "__main__":
+    main()

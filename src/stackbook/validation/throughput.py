@@ -1,0 +1,458 @@
+"""Measured training throughput, anybody's, beside what `kernels.training` expects of the plan.
+
+Rows have the columns of table `training_throughput`. What a row leaves empty is chosen as the
+fastest plan that agrees with what it says.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from math import isfinite
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from stackbook import StackbookError, facts, inputs, located
+from stackbook.kernels import training
+from stackbook.kernels.training import Cluster, Efficiency, Layout, Plan
+from stackbook.kernels.transformer import Transformer, transformer
+
+REQUIRED = ("model", "accelerator", "accelerators", "seq_len")
+MEASURED = ("tokens_per_s_per_accelerator", "step_s", "tflops_per_accelerator", "mfu")
+EMPTY = {"", "n/a", "na", "nan", "null", "none", "-", "?"}
+RECOMPUTED = {"none": 0, "no": 0, "false": 0, "selective": 1, "full": 2, "yes": 2, "true": 2}
+VOCABULARY = 50_304  # of a model known by its numbers alone: GPT-2's, padded
+BATCH_TOKENS = 4e6  # of a step whose batch is not told
+ASPECT = 100  # width over layers of a model known by its parameters alone; GPT-3 has 128
+ROOM = 1.35  # memory that a run may take by our count: it ran, whatever it left out or offloaded
+FUSED_SINCE = 2023  # FlashAttention (May 2022) is in use; before, scores crossed memory
+MFU_SINCE = 2022  # PaLM (April 2022) counts model FLOP; before, recomputation counted too
+
+
+class Measurement(NamedTuple):
+    """A row that can be computed."""
+
+    line: int  # of the file
+    row: Mapping[str, Any]  # as given
+    group: tuple[str, str, str]  # source, model, accelerator
+    layout: Layout
+    cluster: Cluster
+    family: str
+    precision: str
+    batch: int
+    accelerators: int
+    given: dict[str, int]  # fields of the plan
+    tokens_per_s: float  # of an accelerator
+
+    @property
+    def seconds(self) -> float:
+        """Of a step."""
+        tokens = self.batch * self.layout.context
+        return tokens / self.accelerators / self.tokens_per_s
+
+    @property
+    def kind(self) -> str:
+        """What decides how well it can be foreseen."""
+        experts = "mixture of experts" if self.layout.experts else "dense"
+        usual = self.precision == "BF16" and self.family in ("Ampere", "Hopper")
+        return experts if self.layout.experts or not usual else f"{experts}, 16 bits, A100 or H100"
+
+
+class Unread(NamedTuple):
+    """A row that cannot be computed, and why."""
+
+    line: int
+    model: str
+    reason: str
+
+
+def read(path: str) -> tuple[list[Measurement], list[Unread]]:
+    """The measurements of a CSV file in the layout of table `training_throughput`."""
+    try:
+        table = pl.read_csv(located(path).read_bytes(), infer_schema=False)
+    except pl.exceptions.PolarsError as error:
+        raise StackbookError(f"{path} is no UTF-8 CSV: {str(error).splitlines()[0]}") from None
+    missing = [name for name in REQUIRED if name not in table.columns]
+    if missing or not set(MEASURED) & set(table.columns):
+        wanted = ", ".join(missing) or f"one of {', '.join(MEASURED)}"
+        raise StackbookError(f"{path} lacks column {wanted}; it has {', '.join(table.columns)}")
+    return measurements(table.iter_rows(named=True))
+
+
+def published() -> list[Measurement]:
+    """The rows of table `training_throughput`."""
+    rows = facts.table("training_throughput").collect().iter_rows(named=True)
+    found, unread = measurements(rows)
+    if unread:
+        first = unread[0]
+        raise StackbookError(f"training_throughput, row {first.line}: {first.reason}")
+    return found
+
+
+def measurements(
+    rows: Iterable[Mapping[str, Any]],
+) -> tuple[list[Measurement], list[Unread]]:
+    """Rows that can be computed, and those that cannot, numbered as lines of a file."""
+    found, unread = [], []
+    for line, row in enumerate(rows, start=2):
+        try:
+            found.append(measurement(line, row))
+        except facts.FactsError:
+            raise
+        except (StackbookError, ValueError) as error:
+            unread.append(Unread(line, str(row.get("model")), str(error)))
+    return found, unread
+
+
+def measurement(line: int, row: Mapping[str, Any]) -> Measurement:
+    """A row as the kernels take it; StackbookError says what they cannot make of it."""
+    context = _number(row, "seq_len", least=1)
+    count = _whole(row, "accelerators")
+    if not context or not count:
+        raise StackbookError(f"{'seq_len' if count else 'accelerators'} is empty")
+    name, precision = accelerator(str(row["accelerator"])), _precision(row.get("precision"))
+    cluster = inputs.cluster(name, precision)
+    model = architecture(row)
+    layout = training.layout(model, context)
+    given = _given(row, count)
+    year = _year(row)
+    if year and year < FUSED_SINCE:
+        given |= {"fused": 0, "sequence": int(given.get("recompute") != 2)}
+    given |= {"zero_bubble": 0, "offload": 0}
+    share = _whole(row, "micro_batch") or 1
+    copies = given.get("dp") or count
+    batch = _whole(row, "global_batch")
+    if not batch:
+        batch = max(1, round(BATCH_TOKENS / context / (copies * share))) * copies * share
+    family = str(facts.rows("accelerators", "name", name, "accelerator")["family"][0])
+    tokens = _tokens_per_s(row, model, layout, cluster, batch, count, year)
+    group = str(row.get("source") or ""), str(row["model"]), name
+    return Measurement(
+        *(line, row, group, layout, cluster, family, precision, batch, count, given, tokens)
+    )
+
+
+def completed(one: Measurement, efficiency: Efficiency) -> Plan:
+    """The fastest plan that agrees with a row; one that fits, if the row leaves a choice."""
+    roomy = one.cluster._replace(memory_bytes=ROOM * one.cluster.memory_bytes)
+    for must_fit in (True, False):
+        found = training.plans(
+            *(one.layout, roomy, efficiency, one.batch, one.accelerators),
+            **{"most": 1, "must_fit": must_fit} | one.given,
+        )
+        if found.plans:
+            return found.plans[0]
+    said = ", ".join(f"{name} {value}" for name, value in one.given.items())
+    raise StackbookError(
+        f"no plan for a batch of {one.batch} on {one.accelerators} accelerators has {said}"
+    )
+
+
+class Prediction(NamedTuple):
+    """A measurement, what the model expects, and between what bounds nine of ten should lie."""
+
+    measured: Measurement
+    plan: Plan
+    step: training.Step
+    tokens_per_s: float
+    low: float
+    high: float
+
+    @property
+    def error(self) -> float:
+        """Expected over measured, less 1."""
+        return self.tokens_per_s / self.measured.tokens_per_s - 1
+
+    @property
+    def covered(self) -> bool:
+        return self.low <= self.measured.tokens_per_s <= self.high
+
+    def told(self) -> dict[str, Any]:
+        """The row as given, with what the model makes of it beside."""
+        return dict(self.measured.row) | {
+            "plan": self.plan._asdict(),
+            "predicted_tokens_per_s_per_accelerator": self.tokens_per_s,
+            "measured_tokens_per_s_per_accelerator": self.measured.tokens_per_s,
+            "predicted_step_s": self.step.seconds,
+            "measured_step_s": self.measured.seconds,
+            "error": self.error,
+            "low": self.low,
+            "high": self.high,
+            "covered": self.covered,
+        }
+
+
+def predict(one: Measurement) -> Prediction:
+    """What the model expects of a row."""
+    efficiency = inputs.efficiency(one.family, one.precision)
+    plan = completed(one, efficiency)
+    step = training.step(one.layout, one.cluster, efficiency, float(one.batch), plan)
+    expected = one.batch * one.layout.context / one.accelerators / step.seconds
+    low, high = inputs.throughput_range(one.kind)
+    return Prediction(one, plan, step, expected, low * expected, high * expected)
+
+
+def predictions(
+    measured: list[Measurement], unread: list[Unread]
+) -> tuple[list[Prediction], list[Unread]]:
+    """What the model expects of rows, and those for which it finds no plan beside the unread."""
+    found, without = [], []
+    for one in measured:
+        try:
+            found.append(predict(one))
+        except facts.FactsError:
+            raise
+        except StackbookError as error:
+            without.append(Unread(one.line, one.group[1], str(error)))
+    return found, sorted([*unread, *without])
+
+
+class Summary(NamedTuple):
+    """Errors of several predictions."""
+
+    group: str
+    rows: int
+    median_error: float  # absolute
+    mean_error: float  # absolute
+    p90_error: float  # absolute
+    bias: float  # median, signed
+    coverage: float
+
+
+def summaries(predictions: list[Prediction]) -> list[Summary]:
+    """By source, and of all."""
+    sources = sorted({one.measured.group[0] for one in predictions})
+    groups = {name: [p for p in predictions if p.measured.group[0] == name] for name in sources}
+    everything = {"all": predictions} if predictions else {}
+    return [_summary(*group) for group in (groups | everything).items()]
+
+
+def _summary(group: str, predictions: list[Prediction]) -> Summary:
+    errors = np.array([one.error for one in predictions])
+    size = np.abs(errors)
+    return Summary(
+        *(group, len(errors), float(np.median(size)), float(size.mean())),
+        *(float(np.quantile(size, 0.9)), float(np.median(errors))),
+        float(np.mean([one.covered for one in predictions])),
+    )
+
+
+# How a row's words and numbers are read.
+
+
+def plain(name: str) -> str:
+    """A name in small letters, without spaces and signs."""
+    return re.sub(r"[^a-z0-9.]", "", name.lower())
+
+
+def accelerator(name: str) -> str:
+    """The row of table `accelerators` that a usual spelling means: h100_80gb, DGX-GB300, v5p."""
+    names = facts.table("accelerators").select("name").collect()["name"].to_list()
+    said = plain(name).replace("trillium", "tpuv6e").replace("ironwood", "tpuv7")
+    said = re.sub(r"(?<![a-z])v(\d[ep]?)", r"tpuv\1", said.replace("tpuv", "v"))
+    exact = [each for each in names if plain(each) == said]
+    if exact:
+        return exact[0]
+    near = {each: core for each in names if (core := _core(each)) in said}
+    if not near:
+        raise StackbookError(f"accelerator {name!r} is not in table accelerators")
+    longest = max(map(len, near.values()))
+    among = [each for each, core in near.items() if len(core) == longest]
+    wanted = [w for w in ("pcie", "nvl", "sxm", "16gb", "32gb", "40gb", "80gb") if w in said]
+    wanted += [f"{size}gb" for size in re.findall(r"(\d\d)g(?!b)", said)]
+
+    def fit(each: str) -> tuple[int, bool, bool]:
+        key = plain(each)
+        return sum(word in key for word in wanted), "sxm" in key, "80gb" in key
+
+    return max(among, key=fit)
+
+
+def _core(name: str) -> str:
+    """A name without what tells a chip's boards apart."""
+    return re.sub(r"(sxm\d?|pcie|nvl|\d+gb)", "", plain(name))
+
+
+def architecture(row: Mapping[str, Any]) -> Transformer:
+    """A row's model: by its name in table `transformers`, or built from its numbers."""
+    name = re.sub(r"\(.*?\)", "", str(row["model"])).split("/")[-1]
+    billions = _number(row, "params_b")
+    table = facts.table("transformers").select("name", "spellings", "parameters_published")
+    known = table.collect().iter_rows()
+    best = None
+    for each, spellings, parameters in known:
+        for spelling in (each, *(spellings.split(";") if spellings else ())):
+            match = _likeness(name, spelling, parameters)
+            if match and (best is None or match > best[0]):
+                best = match, each
+    if best:
+        return inputs.architecture(best[1])
+    return _by_numbers(row, name, billions)
+
+
+def _likeness(name: str, spelling: str, parameters: float) -> int:
+    """How well a name means a spelling: 3 exactly, 2 but for a version's tail, 1 with a size."""
+    if plain(name) == plain(spelling):
+        return 3
+    said, meant = _parts(name), _parts(spelling)
+    if len(said) == len(meant) and all(map(_same, said, meant)):
+        return 2
+    size = re.search(r"([\d.]+)([mbt])$", plain(name))
+    if size and said[: len(meant)] == meant and len(said) == len(meant) + 2:
+        told = float(size[1]) * {"m": 1e6, "b": 1e9, "t": 1e12}[size[2]]
+        return int(abs(told / parameters - 1) < 0.06)
+    return 0
+
+
+def _parts(name: str) -> list[str]:
+    name = re.sub(
+        r"meta|nvidia|google|mosaicml|instruct|base|chat|dense|pretrain", "", name.lower()
+    )
+    return re.findall(r"[a-z]+|\d+(?:\.\d+)?", name)
+
+
+def _same(said: str, meant: str) -> bool:
+    """Whether two parts are equal, or one is a version that stops before its point: 3 for 3.1."""
+    return said == meant or ("." in meant and meant.split(".")[0] == said)
+
+
+def _by_numbers(row: Mapping[str, Any], name: str, billions: float | None) -> Transformer:
+    size = re.search(r"(\d+(?:\.\d+)?)\s*([mbt])\b", name.lower())
+    if billions is None and size:
+        billions = float(size[1]) * {"m": 1e-3, "b": 1.0, "t": 1e3}[size[2]]
+    active = _number(row, "active_params_b")
+    if active and billions and active < 0.9 * billions:
+        raise StackbookError(
+            f"model {row['model']!r} is sparse and not in table transformers; add its architecture"
+        )
+    layers, width = _whole(row, "layers"), _whole(row, "hidden")
+    if not (layers and width):
+        if billions is None:
+            raise StackbookError(
+                f"model {row['model']!r} is not in table transformers; "
+                "give its layers and hidden, or params_b"
+            )
+        layers = max(1, round((billions * 1e9 / 12 / ASPECT**2) ** (1 / 3)))
+        width = 128 * max(1, round(ASPECT * layers / 128))
+    heads = _whole(row, "heads") or max(1, width // 128)
+    ffn = 4 * width
+    if billions:  # what attention and the embedding leave, if that is no ungated network of 4
+        rest = (billions * 1e9 - VOCABULARY * width) / layers - 4 * width**2
+        if not 0.8 < rest / (2 * width * ffn) < 1.25 and rest > 0:
+            ffn = max(1, round(rest / (2 * width)))
+    sizes = {"layers": layers, "width": width, "heads": heads, "kv_heads": heads, "ffn": ffn}
+    shape = {"head_size": max(1, width // heads), "vocabulary": VOCABULARY}
+    return transformer(**sizes, **shape, gated=False, tied=True)
+
+
+def _given(row: Mapping[str, Any], count: int) -> dict[str, int]:
+    """What a row says of its plan; where all but one split is told, the last follows."""
+    given = {}
+    for field in ("tp", "pp", "vp", "cp", "ep", "dp", "micro_batch", "zero"):
+        value = _whole(row, field, least=0)
+        if value or (field == "zero" and value is not None):
+            given[field] = value
+    if "tp" in given or "pp" in given:  # a plan is told: what it does not name, it does not have
+        for field in ("tp", "pp", "cp", "ep"):
+            given.setdefault(field, 1)
+    split = [given.get(field) for field in ("tp", "pp", "cp")]
+    if all(split):
+        ranks = int(np.prod([value for value in split if value]))
+        if count % ranks or given.setdefault("dp", count // ranks) * ranks != count:
+            raise StackbookError(
+                f"tp x pp x cp x dp is {ranks * given.get('dp', 1)}, not {count} accelerators"
+            )
+    if given.get("pp") == 1:
+        given["vp"] = 1
+    again = str(row.get("recompute") if row.get("recompute") is not None else "").strip().lower()
+    if again and again not in EMPTY - {"none"}:
+        if again not in RECOMPUTED:
+            raise StackbookError(f"recompute is {again!r}; give none, selective or full")
+        given["recompute"] = RECOMPUTED[again]
+    return given
+
+
+def _precision(said: Any) -> str:
+    name = plain(str(said or "bf16"))
+    rules = (
+        ("NVFP4", r"fp4"),
+        ("MXFP8", r"mx.*8|8.*mx"),
+        ("FP8", r"8"),
+        ("BF16", r"^(amp)?(bf|fp|float|bfloat)?16(mixed)?$|mixed|half"),
+    )
+    for precision, pattern in rules:
+        if re.search(pattern, name):
+            return precision
+    raise StackbookError(f"precision is {said!r}; give BF16, FP8, MXFP8 or NVFP4")
+
+
+def _tokens_per_s(
+    row: Mapping[str, Any],
+    model: Transformer,
+    layout: Layout,
+    cluster: Cluster,
+    batch: int,
+    count: int,
+    year: int | None,
+) -> float:
+    """Measured tokens per second of an accelerator, from the most direct number of the row."""
+    tokens = _number(row, "tokens_per_s_per_accelerator")
+    if tokens:
+        return tokens
+    seconds = _number(row, "step_s")
+    if seconds:
+        return batch * layout.context / count / seconds
+    teraflops, share = _number(row, "tflops_per_accelerator"), _number(row, "mfu")
+    if teraflops:
+        flops = 1e12 * teraflops
+    elif share:
+        flops = cluster.flops_16 * (share / 100 if share > 1.5 else share)
+    else:
+        raise StackbookError(f"nothing is measured; give one of {', '.join(MEASURED)}")
+    return flops / _counted_flop(row, model, layout, year)
+
+
+def _counted_flop(
+    row: Mapping[str, Any], model: Transformer, layout: Layout, year: int | None
+) -> float:
+    """FLOP of a token as the source counts them: with whole sequences, if it does not say."""
+    told = row.get("flop_counted")
+    again = RECOMPUTED.get(str(row.get("recompute") or "").strip().lower())
+    if not told and again == 2 and year and year < MFU_SINCE:
+        told = "hardware"
+    unseen = layout.context - layout.attended
+    whole = layout.flop + 6 * layout.layers * layout.scored * unseen
+    head = 6 * layout.width * layout.vocabulary
+    counts = {
+        "model_causal": layout.flop,
+        "6N": 6 * model.active_parameters,
+        "hardware": (whole - head) * 4 / 3 + head,
+    }
+    return counts.get(str(told), whole)
+
+
+def _year(row: Mapping[str, Any]) -> int | None:
+    """The first year that a row's source names."""
+    years = re.findall(r"(?<!\d)20[12]\d(?!\d)", f"{row.get('source')} {row.get('as_of') or ''}")
+    return min(map(int, years)) if years else None
+
+
+def _number(row: Mapping[str, Any], name: str, least: float = 0.0) -> float | None:
+    """A cell's number, None where it is empty; ValueError where it is no number in range."""
+    cell = row.get(name)
+    if cell is None or str(cell).strip().lower() in EMPTY:
+        return None
+    try:
+        value = float(str(cell).replace(",", ""))
+    except ValueError:
+        raise StackbookError(f"{name} is {cell!r}, no number") from None
+    if not (isfinite(value) and value >= least):
+        raise StackbookError(f"{name} is {cell!r}; give {least:g} or more")
+    return value
+
+
+def _whole(row: Mapping[str, Any], name: str, least: float = 1.0) -> int | None:
+    value = _number(row, name, least)
+    if value is not None and value % 1:
+        raise StackbookError(f"{name} is {row[name]!r}, no whole number")
+    return None if value is None else int(value)
