@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: book test lint bench serve lock clean
+.PHONY: book test lint bench calibrate serve lock clean
 
 book: $(INSTALLED)
 	$(BIN)/stackbook build
@@ -19,6 +19,10 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/pytest tests/bench --benchmark-only --benchmark-group-by=group
+
+# Refits the efficiency of training to data/published/training_throughput.csv.
+calibrate: $(INSTALLED)
+	$(BIN)/python -m stackbook.validation.calibrate
 
 serve: $(INSTALLED)
 	$(BIN)/stackbook serve

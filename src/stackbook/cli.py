@@ -225,10 +225,10 @@ def validate(
             headline = f"{one.case}  {one.claim} ({one.kind}): {facts.cite(one.source)}"
             outcome = "FAILED" if one.failed else "met" if one.met else "missed"
             numbers = (f"{one.published:.6g}", f"{one.computed:.6g}", one.difference, one.allowed)
-            rows = cases.setdefault(headline, [])
-            rows.append([one.quantity, one.unit, *numbers, outcome])
+            case = cases.setdefault(headline, [])
+            case.append([one.quantity, one.unit, *numbers, outcome])
             if one.miss:
-                rows.append(f"  miss: {one.miss}")
+                case.append(f"  miss: {one.miss}")
         _table(["quantity", "unit", "published", "computed", "error", "tolerance", ""], cases)
     failed = [f"{one.case} {one.quantity}" for one in results if one.failed]
     if failed:

@@ -83,16 +83,21 @@ def cluster(name: str, precision: str = "BF16") -> Cluster:
     missing = [each for each in needed if not row[each]]
     if missing:
         raise StackbookError(f"{name} has no {missing[0]} in table accelerators; take another")
-    latency = (facts.central(symbol) for symbol in ("alpha_LL", "alpha_r", "alpha_n"))
-    watt = row["tdp_w"]
     return Cluster(
-        *(row[column], row["bf16_flops"], number_bytes),
-        *(row["memory_bytes"], row["memory_bytes_per_s"]),
-        *(float(row["scaleup_domain"] or 1), row["scaleup_bytes_per_s"] or 0.0),
-        row["scaleout_bytes_per_s"] or row["scaleup_bytes_per_s"] or 0.0,
-        row["host_bytes_per_s"] or 0.0,
-        *latency,
-        *(watt, watt * facts.central("u_wait")),
+        flops=row[column],
+        flops_16=row["bf16_flops"],
+        number_bytes=number_bytes,
+        memory_bytes=row["memory_bytes"],
+        memory_bytes_per_s=row["memory_bytes_per_s"],
+        domain=float(row["scaleup_domain"] or 1),
+        up_bytes_per_s=row["scaleup_bytes_per_s"] or 0.0,
+        out_bytes_per_s=row["scaleout_bytes_per_s"] or row["scaleup_bytes_per_s"] or 0.0,
+        host_bytes_per_s=row["host_bytes_per_s"] or 0.0,
+        base_latency=facts.central("alpha_LL"),
+        rank_latency=facts.central("alpha_r"),
+        doubling_latency=facts.central("alpha_n"),
+        design_watt=row["tdp_w"],
+        idle_watt=row["tdp_w"] * facts.central("u_wait"),
     )
 
 
@@ -112,10 +117,14 @@ def efficiency(family: str, precision: str = "BF16") -> Efficiency:
     return Efficiency(*found)
 
 
-def throughput_range(kind: str) -> tuple[float, float]:
-    """Measured over expected throughput: 5th and 95th percentile of runs of a kind, left out."""
-    rows = facts.table("training_accuracy").filter(group=kind, method="leave one model out")
-    row = rows.collect().row(0, named=True)
+def throughput_range(kind: str, seen: bool = False) -> tuple[float, float]:
+    """Measured over expected throughput: 5th and 95th percentile of runs of a kind, left out.
+
+    seen: whether runs of the same model were in the fit
+    """
+    method = "leave a tenth out" if seen else "leave one model out"
+    rows = facts.table("training_accuracy").filter(group=kind, method=method).collect()
+    row = rows.row(0, named=True)
     return row["low"], row["high"]
 
 

@@ -17,8 +17,11 @@ from stackbook.kernels.fabric import all_gather, nccl_latency
 from stackbook.kernels.jit import on_threads, search
 from stackbook.kernels.transformer import Transformer, mean_attended
 
+Array = NDArray[np.float64]
+
 NORMS = 0.25  # norms, dropout and residuals are one fused kernel: a quarter of other passes
 WEIGHT, GRADIENT, OPTIMIZER = 2.0, 4.0, 12.0  # bytes a parameter; Adam in mixed precision
+ADAM = 30.0  # bytes a parameter that its step reads and writes: 12 and 4 in, 12 and 2 out
 
 
 class Layout(NamedTuple):
@@ -245,7 +248,9 @@ def step(m: Layout, c: Cluster, e: Efficiency, batch: float, p: Plan) -> Step:
     slowest = stage
     if p.pp > 1:
         even = m.layers / p.pp
-        slowest = even * layer + 3 * head if even == floor(even) else stage + 2 * layer / p.pp
+        slowest = max(stage, (m.layers + 2) / p.pp * layer)
+        if even == floor(even):
+            slowest = even * layer + 3 * head
     bubble = (p.pp - 1) / p.vp * stage * (1 / 3 if p.zero_bubble else 1.0)
     bubble += rounds * (slowest - stage)
     pipeline = 0.0
@@ -266,9 +271,10 @@ def step(m: Layout, c: Cluster, e: Efficiency, batch: float, p: Plan) -> Step:
     else:
         data = max(0.0, 3 * gathered - e.data_hidden * stage)
     own = weights / (copies if p.zero else 1.0) + routed / (routed_copies if p.zero else 1.0)
-    optimizer = 26 * own / (0.8 * c.memory_bytes_per_s)
-    if p.offload:
-        optimizer += (GRADIENT + WEIGHT) * own / c.host_bytes_per_s
+    if p.offload:  # over the link and back, and through the host's memory, which is as slow
+        optimizer = (ADAM + GRADIENT + WEIGHT) * own / c.host_bytes_per_s
+    else:
+        optimizer = ADAM * own / (0.8 * c.memory_bytes_per_s)
 
     quiet = rounds * stage + bubble + pipeline + data + optimizer
     jitter = quiet * e.jitter * log(accelerators) / log(2.0)
@@ -330,7 +336,7 @@ def step(m: Layout, c: Cluster, e: Efficiency, batch: float, p: Plan) -> Step:
 
 
 @search
-def _product(rows, inner, columns, edge):  # type: ignore[no-untyped-def]
+def _product(rows: float, inner: float, columns: float, edge: float) -> float:
     """FLOP of a matrix product, or those that it could have done while operands move."""
     done = rows * inner * columns
     moved = edge * (inner * columns + rows * columns + rows * inner)
@@ -338,12 +344,12 @@ def _product(rows, inner, columns, edge):  # type: ignore[no-untyped-def]
 
 
 @search
-def _ffn(rows, width, ffn, up, edge):  # type: ignore[no-untyped-def]
+def _ffn(rows: float, width: float, ffn: float, up: float, edge: float) -> float:
     return _product(rows, width, up * ffn, edge) + _product(rows, ffn, width, edge)
 
 
 @search
-def _latency(ranks, stride, c):  # type: ignore[no-untyped-def]
+def _latency(ranks: float, stride: float, c: Cluster) -> float:
     """Of a collective over `ranks` that are `stride` places apart."""
     if ranks <= 1:
         return 0.0
@@ -352,7 +358,7 @@ def _latency(ranks, stride, c):  # type: ignore[no-untyped-def]
 
 
 @search
-def _gather(message, ranks, stride, c, e):  # type: ignore[no-untyped-def]
+def _gather(message: float, ranks: float, stride: float, c: Cluster, e: Efficiency) -> float:
     """Seconds in which ranks gather, or reduce and scatter, a message of all of them."""
     if ranks <= 1:
         return 0.0
@@ -363,7 +369,7 @@ def _gather(message, ranks, stride, c, e):  # type: ignore[no-untyped-def]
 
 
 @search
-def _exchange(message, ranks, c, e):  # type: ignore[no-untyped-def]
+def _exchange(message: float, ranks: float, c: Cluster, e: Efficiency) -> float:
     """Seconds of an all-to-all: each rank sends equal parts of its message, over both wires."""
     inside = min(c.domain, ranks)
     within = message * (inside - 1) / ranks / (c.up_bytes_per_s * e.up)
@@ -375,7 +381,7 @@ class Found(NamedTuple):
     """Plans of a search, the fastest first, and how many there were."""
 
     plans: tuple[Plan, ...]
-    seconds: NDArray[np.float64]  # of a step [s]
+    seconds: Array  # of a step [s]
     tried: int
     fitting: int  # of them, whose memory fits
 
@@ -441,8 +447,9 @@ def pareto(seconds: ArrayLike, usd: ArrayLike) -> NDArray[np.intp]:
     returns: their positions [1]
     source: definition of the Pareto front
     """
-    order = np.lexsort((usd, seconds))
-    costs = np.asarray(usd, float)[order]
+    costs, times = np.asarray(usd, float), np.asarray(seconds, float)
+    order = np.lexsort((costs, times))
+    costs = costs[order]
     best_before = np.concatenate([[np.inf], np.minimum.accumulate(costs)[:-1]])
     return np.asarray(order[costs < best_before])
 
@@ -467,7 +474,7 @@ def _splits(m: Layout, batch: int, accelerators: int, given: dict[str, int]) -> 
                     continue
                 if (m.heads % tp or pp > m.layers or uneven) and "tp" not in given:
                     continue
-                if m.context % (2 * cp) and cp > 1 or batch % dp:
+                if (cp > 1 and m.context % (2 * cp)) or batch % dp:
                     continue
                 most = int(m.experts) or 1
                 for ep in choices("ep", _divisors(most)):
@@ -477,7 +484,18 @@ def _splits(m: Layout, batch: int, accelerators: int, given: dict[str, int]) -> 
 
 
 @search
-def _best(m, c, e, batch, splits, options, given_micro, given_vp, must_fit, most):  # type: ignore[no-untyped-def]
+def _best(
+    m: Layout,
+    c: Cluster,
+    e: Efficiency,
+    batch: int,
+    splits: NDArray[np.int64],
+    options: NDArray[np.int64],
+    given_micro: int,
+    given_vp: int,
+    must_fit: bool,
+    most: int,
+) -> tuple[Array, NDArray[np.int64], int, int]:
     """The fastest plans over `splits`, in order, with how many were tried and how many fit."""
     seconds, plans = np.full(most, np.inf), np.zeros((most, 13), np.int64)
     tried, fitting = 0, 0

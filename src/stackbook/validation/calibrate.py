@@ -7,11 +7,11 @@ runs of a kind keeps it. The loss is that of Huber's kind, so that a run gone wr
 
 import csv
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba.np.unsafe.ndarray import to_fixed_tuple
+from numba.np.unsafe import ndarray
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
@@ -21,6 +21,8 @@ from stackbook.kernels.training import Cluster, Efficiency, Layout, Plan, step
 from stackbook.validation.throughput import Measurement, completed, published
 
 Array = NDArray[np.float64]
+Whole = NDArray[np.int64]
+to_fixed_tuple: Any = ndarray.to_fixed_tuple
 NOISE = 0.08  # of log time between a run and the model at its best, where the loss turns linear
 
 
@@ -62,7 +64,10 @@ PRIORS = {
 
 
 @search
-def _seconds(layouts, clusters, efficiencies, batches, plans):  # type: ignore[no-untyped-def]
+def _seconds(
+    layouts: Array, clusters: Array, efficiencies: Array, batches: Array, plans: Whole
+) -> Array:
+    """Of a step of each run: its record of each kind is a row."""
     found = np.empty(len(batches))
     for run in range(len(batches)):
         found[run] = step(
@@ -111,7 +116,7 @@ class Runs:
         """Constants of the unbounded numbers that the fit moves."""
         return np.where(self.shares, 1 / (1 + np.exp(-x)), np.exp(x))
 
-    def errors(self, x: Array, rows: Array) -> Array:
+    def errors(self, x: Array, rows: Whole) -> Array:
         """Log of expected over measured throughput."""
         efficiencies = self.values(x)[self.slots[rows]]
         seconds = _seconds(
@@ -120,7 +125,7 @@ class Runs:
         )
         return np.asarray(self.measured[rows] - np.log(seconds))
 
-    def fit(self, rows: Array) -> Array:
+    def fit(self, rows: Whole) -> Array:
         """The constants that explain `rows` best."""
 
         def residuals(x: Array) -> Array:
@@ -130,12 +135,12 @@ class Runs:
 
         return np.asarray(least_squares(residuals, self.start, x_scale=self.spread).x)
 
-    def left_out(self, owner: Callable[[Measurement], str]) -> tuple[Array, Array]:
+    def left_out(self, owners: Sequence[object]) -> tuple[Array, Array]:
         """Errors of each run under constants fitted without its owner, and all those constants."""
-        owners = np.array([owner(one) for one in self.runs])
-        errors, found = np.empty(len(owners)), []
-        for name in sorted(set(owners)):
-            out = owners == name
+        who = np.array(owners)
+        errors, found = np.empty(len(who)), []
+        for name in np.unique(who):
+            out = who == name
             found.append(self.fit(np.flatnonzero(~out)))
             errors[out] = self.errors(found[-1], np.flatnonzero(out))
         return errors, np.array(found)
@@ -198,12 +203,13 @@ def main() -> None:
     for _ in range(3):
         runs.complete(x)
         x = runs.fit(everything)
-    by_model, without = runs.left_out(_model)
-    by_system, _ = runs.left_out(lambda one: one.group[2])
+    by_model, without = runs.left_out([_model(one) for one in measured])
+    by_system, _ = runs.left_out([one.group[2] for one in measured])
+    by_tenth, _ = runs.left_out([row % 10 for row in everything])
     # Jackknife over models, in the numbers that the fit moves.
     error = np.sqrt((len(without) - 1) * ((without - x) ** 2).mean(axis=0))
     low, high = (runs.values(x + sign * 1.645 * error) for sign in (-1, 1))
-    constants = [
+    constants: list[dict[str, Any]] = [
         {"symbol": symbol, "family": family, "precision": precision}
         | {"value": f"{value:.4g}", "low": f"{below:.4g}", "high": f"{above:.4g}"}
         | {"unit": "s" if symbol == "launch" else "1", "runs": int((runs.slots == slot).sum())}
@@ -214,6 +220,7 @@ def main() -> None:
     _write("training_efficiency", constants)
     errors = {
         "in sample": runs.errors(x, everything),
+        "leave a tenth out": by_tenth,
         "leave one model out": by_model,
         "leave one system out": by_system,
     }

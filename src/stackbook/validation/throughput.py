@@ -6,6 +6,7 @@ fastest plan that agrees with what it says.
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -35,6 +36,7 @@ class Measurement(NamedTuple):
     line: int  # of the file
     row: Mapping[str, Any]  # as given
     group: tuple[str, str, str]  # source, model, accelerator
+    model: Transformer
     layout: Layout
     cluster: Cluster
     family: str
@@ -117,7 +119,8 @@ def measurement(line: int, row: Mapping[str, Any]) -> Measurement:
     given = _given(row, count)
     year = _year(row)
     if year and year < FUSED_SINCE:
-        given |= {"fused": 0, "sequence": int(given.get("recompute") != 2)}
+        given = {"cp": 1, "ep": 1} | given | {"fused": 0}
+        given["sequence"] = int(given.get("recompute") != 2)
     given |= {"zero_bubble": 0, "offload": 0}
     share = _whole(row, "micro_batch") or 1
     copies = given.get("dp") or count
@@ -128,7 +131,7 @@ def measurement(line: int, row: Mapping[str, Any]) -> Measurement:
     tokens = _tokens_per_s(row, model, layout, cluster, batch, count, year)
     group = str(row.get("source") or ""), str(row["model"]), name
     return Measurement(
-        *(line, row, group, layout, cluster, family, precision, batch, count, given, tokens)
+        *(line, row, group, model, layout, cluster, family, precision, batch, count, given, tokens)
     )
 
 
@@ -137,8 +140,14 @@ def completed(one: Measurement, efficiency: Efficiency) -> Plan:
     roomy = one.cluster._replace(memory_bytes=ROOM * one.cluster.memory_bytes)
     for must_fit in (True, False):
         found = training.plans(
-            *(one.layout, roomy, efficiency, one.batch, one.accelerators),
-            **{"most": 1, "must_fit": must_fit} | one.given,
+            one.layout,
+            roomy,
+            efficiency,
+            one.batch,
+            one.accelerators,
+            1,
+            must_fit,
+            **one.given,
         )
         if found.plans:
             return found.plans[0]
@@ -188,8 +197,16 @@ def predict(one: Measurement) -> Prediction:
     plan = completed(one, efficiency)
     step = training.step(one.layout, one.cluster, efficiency, float(one.batch), plan)
     expected = one.batch * one.layout.context / one.accelerators / step.seconds
-    low, high = inputs.throughput_range(one.kind)
+    low, high = inputs.throughput_range(one.kind, one.model in _seen())
     return Prediction(one, plan, step, expected, low * expected, high * expected)
+
+
+@cache
+def _seen() -> frozenset[Transformer]:
+    """The models of table `training_throughput`."""
+    columns = ["model", "params_b", "active_params_b", "layers", "hidden", "heads"]
+    rows = facts.table("training_throughput").select(columns).unique().collect()
+    return frozenset(architecture(row) for row in rows.iter_rows(named=True))
 
 
 def predictions(
@@ -247,7 +264,7 @@ def plain(name: str) -> str:
 
 def accelerator(name: str) -> str:
     """The row of table `accelerators` that a usual spelling means: h100_80gb, DGX-GB300, v5p."""
-    names = facts.table("accelerators").select("name").collect()["name"].to_list()
+    names: list[str] = facts.table("accelerators").collect()["name"].to_list()
     said = plain(name).replace("trillium", "tpuv6e").replace("ironwood", "tpuv7")
     said = re.sub(r"(?<![a-z])v(\d[ep]?)", r"tpuv\1", said.replace("tpuv", "v"))
     exact = [each for each in names if plain(each) == said]
