@@ -48,9 +48,12 @@ def laid_as(path: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint at the one of the `known` names, in whatever case, that `name` is near, if any is."""
+    """A hint at the `known` names, in whatever case, that hold `name`, or at the one it is near."""
     import difflib
 
     names = {each.lower(): each for each in known}
-    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
-    return f" (did you mean {names[near[0]]}?)" if near else ""
+    near = [each for key, each in names.items() if name and name.lower() in key][:5]
+    if not near:
+        close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+        near = [names[key] for key in close]
+    return f" (did you mean {' or '.join(near)}?)" if near else ""

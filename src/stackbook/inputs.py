@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable
 from functools import cache
 from math import inf
 from statistics import NormalDist
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -83,6 +84,11 @@ def cluster(name: str, precision: str = "BF16") -> Cluster:
     missing = [each for each in needed if not row[each]]
     if missing:
         raise StackbookError(f"{name} has no {missing[0]} in table accelerators; take another")
+    host = row["host_bytes_per_s"] or 0.0
+    out = row["scaleout_bytes_per_s"] or host or row["scaleup_bytes_per_s"]
+    up = row["scaleup_bytes_per_s"] or out
+    if not out:
+        raise StackbookError(f"{name} has no network in table accelerators; take another")
     return Cluster(
         flops=row[column],
         flops_16=row["bf16_flops"],
@@ -90,13 +96,13 @@ def cluster(name: str, precision: str = "BF16") -> Cluster:
         memory_bytes=row["memory_bytes"],
         memory_bytes_per_s=row["memory_bytes_per_s"],
         domain=float(row["scaleup_domain"] or 1),
-        up_bytes_per_s=row["scaleup_bytes_per_s"] or 0.0,
-        out_bytes_per_s=row["scaleout_bytes_per_s"] or row["scaleup_bytes_per_s"] or 0.0,
-        host_bytes_per_s=row["host_bytes_per_s"] or 0.0,
+        up_bytes_per_s=up,
+        out_bytes_per_s=out,
+        host_bytes_per_s=host,
         base_latency=facts.central("alpha_LL"),
         rank_latency=facts.central("alpha_r"),
         doubling_latency=facts.central("alpha_n"),
-        design_watt=row["tdp_w"],
+        busy_watt=row["tdp_w"] * facts.central("u_busy"),
         idle_watt=row["tdp_w"] * facts.central("u_wait"),
     )
 
@@ -117,15 +123,30 @@ def efficiency(family: str, precision: str = "BF16") -> Efficiency:
     return Efficiency(*found)
 
 
-def throughput_range(kind: str, seen: bool = False) -> tuple[float, float]:
-    """Measured over expected throughput: 5th and 95th percentile of runs of a kind, left out.
+def run_kind(experts: bool, family: str, precision: str) -> str:
+    """What decides how well a run's throughput can be foreseen: a group of `training_accuracy`."""
+    if experts:
+        return "mixture of experts"
+    usual = precision == "BF16" and family in ("Ampere", "Hopper")
+    return "dense, 16 bits, A100 or H100" if usual else "dense"
 
-    seen: whether runs of the same model were in the fit
+
+def throughput_errors(
+    experts: bool, family: str, precision: str, seen: bool = False
+) -> dict[str, Any]:
+    """Errors of expected throughput where runs were left out: a row of `training_accuracy`.
+
+    Columns low and high are measured over expected: 5th and 95th percentile. Runs of the same model
+    were in the fit if `seen`; without any of the family and precision, all of a system were not.
     """
+    fitted = facts.table("training_efficiency").collect()
+    own = fitted.filter(family=family, precision=precision).height > 0
     method = "leave a tenth out" if seen else "leave one model out"
-    rows = facts.table("training_accuracy").filter(group=kind, method=method).collect()
-    row = rows.row(0, named=True)
-    return row["low"], row["high"]
+    rows = facts.table("training_accuracy").filter(
+        group=run_kind(experts, family, precision),
+        method=method if own else "leave one system out",
+    )
+    return rows.collect().row(0, named=True)
 
 
 def constants(law: str, study: str, setting: str) -> dict[str, float]:

@@ -7,10 +7,11 @@ fitted to measured runs. In a pipeline the slowest stage sets the pace.
 
 from collections.abc import Iterable
 from itertools import product
-from math import floor, log, sqrt
+from math import ceil, floor, gcd, isqrt, log, sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba.np.unsafe import ndarray
 from numpy.typing import ArrayLike, NDArray
 
 from stackbook.kernels.fabric import all_gather, nccl_latency
@@ -18,9 +19,12 @@ from stackbook.kernels.jit import on_threads, search
 from stackbook.kernels.transformer import Transformer, mean_attended
 
 Array = NDArray[np.float64]
+Whole = NDArray[np.int64]
+to_fixed_tuple: Any = ndarray.to_fixed_tuple
 
 NORMS = 0.25  # norms, dropout and residuals are one fused kernel: a quarter of other passes
 WEIGHT, GRADIENT, OPTIMIZER = 2.0, 4.0, 12.0  # bytes a parameter; Adam in mixed precision
+BLOCK = 1024  # tokens; attention over shorter ones is slower than `Efficiency.attention` says
 ADAM = 30.0  # bytes a parameter that its step reads and writes: 12 and 4 in, 12 and 2 out
 
 
@@ -64,7 +68,7 @@ class Cluster(NamedTuple):
     base_latency: float  # of a collective [s]
     rank_latency: float  # for a further accelerator in a domain [s]
     doubling_latency: float  # for twice as many domains [s]
-    design_watt: float  # of an accelerator at work [W]
+    busy_watt: float  # of an accelerator at work [W]
     idle_watt: float  # of one that waits [W]
 
 
@@ -99,14 +103,14 @@ class Plan(NamedTuple):
     recompute: int = 0  # 1 attention and what is cheap (selective), 2 the whole layer (full)
     sequence: int = 1  # what tp leaves whole is split by sequence
     zero_bubble: int = 0  # gradients of weights fill two thirds of the bubble
-    offload: int = 0  # the optimizer's state is in the host's memory
+    offload: int = 0  # in the host's memory: 1 the optimizer's state, 2 and activations
     fused: int = 1  # the scores of attention stay on the chip (FlashAttention)
 
 
 class Step(NamedTuple):
     """A step of an accelerator: its time, what that goes to, and what fills the memory."""
 
-    seconds: float  # [s], the sum of the twelve that follow
+    seconds: float  # [s], the sum of the thirteen that follow
     matmul: float  # products of the model's matrices [s]
     attention: float  # scores of attention [s]
     elementwise: float  # what crosses memory, and starts of kernels [s]
@@ -118,6 +122,7 @@ class Step(NamedTuple):
     pipeline: float  # between stages [s]
     bubble: float  # waiting for other stages [s]
     optimizer: float  # [s]
+    host: float  # activations on their way to the host and back [s]
     jitter: float  # waiting for the slowest accelerator [s]
     weight_bytes: float  # [B]
     gradient_bytes: float  # [B]
@@ -191,7 +196,7 @@ def step(m: Layout, c: Cluster, e: Efficiency, batch: float, p: Plan) -> Step:
         cheap += dense * m.ffn
     if sparse > 0:
         rows = tokens / tp * p.ep * m.active_experts / m.experts
-        busiest = 1 + e.skew if p.ep > 1 else 1.0
+        busiest = 1 + e.skew * (1 - 1 / p.ep)
         work += sparse * busiest * m.experts / p.ep * _ffn(rows, h, m.expert_ffn, up, edge)
         left += sparse * m.active_experts * (m.expert_ffn * (1 + up) + h)
         cheap += sparse * m.active_experts * m.expert_ffn
@@ -202,18 +207,20 @@ def step(m: Layout, c: Cluster, e: Efficiency, batch: float, p: Plan) -> Step:
     edge_16 = e.edge * c.flops_16 / c.memory_bytes_per_s
     head = _product(tokens, h, m.vocabulary / tp, edge_16) / (c.flops_16 * e.matmul)
 
-    # Scores of attention: those that count, or without fusion all, which cross memory.
-    met, scores = m.attended, 0.0
+    # Scores of attention: fused, those that count; else all, as plain products over memory.
+    met, scores, reached = m.attended, 0.0, e.attention
     if not p.fused:
-        met, scores = m.context, 5 * tokens * m.context * m.heads / tp
-    attention = 2 * tokens * met * m.scored / tp / (c.flops_16 * e.attention)
+        met, scores, reached = m.context, 5 * tokens * m.context * m.heads / tp, e.matmul
+    attention = 2 * tokens * met * m.scored / tp / (c.flops_16 * reached)
 
     # Bytes that a layer keeps: 34 a number of state where tp shards all and dropout has masks.
+    # Residual sums move the state once more.
     shards = tp if p.sequence else 1.0
     norms = tokens * h * (8 + (0 if m.gated else 2)) / shards
-    kept = tokens * 2 * (left + h) / tp
+    kept = 2 * tokens * left / tp
     crossing = e.passes / c.memory_bytes_per_s / 3
-    elementwise = crossing * (kept + NORMS * norms + scores) + e.launch * (1 + sparse)
+    moved = kept + 2 * tokens * h / tp + NORMS * norms + scores
+    elementwise = crossing * moved + e.launch * (1 + sparse)
 
     # Traffic of a layer, forward: states over tp, tokens over experts, keys and values over cp.
     state = 2 * tokens * h
@@ -229,7 +236,10 @@ def step(m: Layout, c: Cluster, e: Efficiency, batch: float, p: Plan) -> Step:
     ring = 0.0
     if p.cp > 1:
         sent = 2 * p.micro_batch * m.context * m.keys_values / tp
-        ring = max(0.0, _gather(sent, float(p.cp), tp, c, e) - attention)
+        around = _gather(sent, float(p.cp), tp, c, e)
+        ring = max(0.0, around - attention) + max(
+            0.0, 3 * around - (2.5 if p.fused else 2.0) * attention
+        )
 
     # A layer, forward and backward, with what is computed again.
     forward = matmul + attention + elementwise
@@ -239,24 +249,28 @@ def step(m: Layout, c: Cluster, e: Efficiency, batch: float, p: Plan) -> Step:
         again, again_tensor, again_expert = forward, tensor, expert
     elif p.recompute == 1:
         again = attention + (elementwise if p.fused else crossing * scores)
+    held = kept + norms + scores
+    if p.recompute == 2:
+        held = 2 * tokens * h / shards
+    elif p.recompute == 1:
+        held -= scores + (norms / 2 + 2 * tokens * cheap / tp if p.fused else 0.0)
     tensor += tensor_back + again_tensor
     expert = 2 * expert + again_expert
-    layer = forward + backward + again + tensor + expert + 3 * ring
+    layer = forward + backward + again + tensor + expert + ring
+    host = max(0.0, 2 * held / c.host_bytes_per_s - layer) if p.offload == 2 else 0.0
+    layer += host
 
-    # Stages: the head is on the last one; layers that do not divide leave it room.
+    # Stages of whole layers; the last one has what is left, and the head.
     stage = (m.layers * layer + 3 * head) / p.pp
-    slowest = stage
-    if p.pp > 1:
-        even = m.layers / p.pp
-        slowest = max(stage, (m.layers + 2) / p.pp * layer)
-        if even == floor(even):
-            slowest = even * layer + 3 * head
+    deep = ceil(m.layers / p.pp)
+    last = (m.layers - deep * (p.pp - 1)) * layer + 3 * head
+    slowest = max(deep * layer, last) if p.pp > 1 else stage
     bubble = (p.pp - 1) / p.vp * stage * (1 / 3 if p.zero_bubble else 1.0)
     bubble += rounds * (slowest - stage)
     pipeline = 0.0
-    if p.pp > 1 and p.vp == 1:  # interleaved, it hides
+    if p.pp > 1:  # interleaved, it hides but where the pipeline fills
         wire = c.up_bytes_per_s * e.up if accelerators <= c.domain else c.out_bytes_per_s * e.out
-        pipeline = 2 * state / tp / wire * (rounds + p.pp - 1)
+        pipeline = 2 * state / tp / wire * ((rounds if p.vp == 1 else 0.0) + p.pp - 1)
 
     # Weights and gradients over their copies, of which experts have fewer.
     weights, copies = (m.parameters - m.routed) / (tp * p.pp), float(p.dp * p.cp)
@@ -285,32 +299,32 @@ def step(m: Layout, c: Cluster, e: Efficiency, batch: float, p: Plan) -> Step:
     attentions = all_layers * (3.5 if p.fused else 3.0) * attention
     busy = matmuls + attentions + all_layers * (3 * elementwise + again)
     done = m.flop * batch * m.context / accelerators / seconds / c.flops_16
-    again_flop = 1 / 3 if p.recompute == 2 else 0.0
+    again_flop = 0.0
+    if p.recompute == 2:
+        again_flop = 1 / 3 - 2 * h * m.vocabulary / m.flop
+    elif p.recompute == 1:
+        again_flop = 2 * m.layers * met * m.scored / m.flop
 
     # Bytes. Gradients that are summed over rounds are whole until the last.
     weight_bytes = WEIGHT * (weights + routed)
     gradient_bytes = GRADIENT * (weights + routed)
     sharded = weights / copies + routed / routed_copies
-    if p.zero == 3:
-        weight_bytes = WEIGHT * sharded
+    if p.zero == 3:  # and two layers that are gathered, the one at work and the next
+        weight_bytes = WEIGHT * (sharded + 2 * (weights + routed) / deep)
     if p.zero == 3 or (p.zero == 2 and rounds == 1):
         gradient_bytes = GRADIENT * sharded
-    if p.recompute == 2:
-        held = 2 * tokens * h / shards
-    else:
-        held = kept + norms + scores
-        if p.recompute == 1:
-            held -= scores
-            if p.fused:
-                held -= norms / 2 + 2 * tokens * cheap / tp
     flight = min(rounds, float(p.pp))
     if p.vp > 1 and rounds >= p.pp:
         flight *= 1 + (p.pp - 1) / (p.pp * p.vp)
-    activation_bytes = held * m.layers / p.pp * flight
+    first = held * deep * (flight if p.offload < 2 else min(2 / deep, flight))
+    logits = 4 * tokens * m.vocabulary / tp
+    activation_bytes = (
+        first + logits
+        if p.pp == 1
+        else max(first, held * (deep if p.offload < 2 else min(deep, 2)) + logits)
+    )
     if p.recompute == 2:
         activation_bytes += kept + norms
-    if p.pp == 1:
-        activation_bytes += 4 * tokens * m.vocabulary / tp
     return Step(
         seconds,
         matmuls,
@@ -318,12 +332,13 @@ def step(m: Layout, c: Cluster, e: Efficiency, batch: float, p: Plan) -> Step:
         all_layers * 3 * elementwise,
         all_layers * again,
         all_layers * tensor,
-        all_layers * 3 * ring,
+        all_layers * ring,
         all_layers * expert,
         data,
         pipeline,
         bubble,
         optimizer,
+        all_layers * host,
         jitter,
         weight_bytes,
         gradient_bytes,
@@ -331,8 +346,32 @@ def step(m: Layout, c: Cluster, e: Efficiency, batch: float, p: Plan) -> Step:
         activation_bytes,
         done,
         done * (1 + again_flop),
-        c.idle_watt + (c.design_watt - c.idle_watt) * busy / seconds,
+        c.idle_watt + (c.busy_watt - c.idle_watt) * busy / seconds,
     )
+
+
+@search
+def step_seconds(
+    layouts: Array, clusters: Array, efficiencies: Array, batches: Array, plans: Whole
+) -> Array:
+    """Time of a step of each of many runs, whose records are rows.
+
+    layouts, clusters, efficiencies: of shapes (runs, 20), (runs, 14) and (runs, 12) [1], [1], [1]
+    batches: sequences of a step, of shape (runs) [1]
+    plans: of shape (runs, 13) [1]
+    returns: of shape (runs) [s]
+    source: as for step
+    """
+    seconds = np.empty(len(batches))
+    for run in range(len(batches)):
+        seconds[run] = step(
+            Layout(*to_fixed_tuple(layouts[run], 20)),
+            Cluster(*to_fixed_tuple(clusters[run], 14)),
+            Efficiency(*to_fixed_tuple(efficiencies[run], 12)),
+            batches[run],
+            Plan(*to_fixed_tuple(plans[run], 13)),
+        ).seconds
+    return seconds
 
 
 @search
@@ -391,7 +430,7 @@ CHOICES = {  # of fields that are no divisors
     "recompute": (0, 1, 2),
     "sequence": (0, 1),
     "zero_bubble": (0, 1),
-    "offload": (0, 1),
+    "offload": (0, 1, 2),
     "fused": (1,),
 }
 
@@ -424,9 +463,10 @@ def plans(
     allowed = [(given[name],) if name in given else CHOICES[name] for name in CHOICES]
     options = np.array(list(product(*allowed)), np.int64)
     fixed = given.get("micro_batch", 0), given.get("vp", 0)
-    parts = [part for part in np.array_split(splits, min(64, max(len(splits), 1))) if len(part)]
+    free = not given.keys() & {"cp", "dp", "micro_batch"}
+    parts = [part for part in np.array_split(splits, min(16, max(len(splits), 1))) if len(part)]
     best = on_threads(
-        lambda part: _best(m, c, e, batch, part, options, *fixed, must_fit, most), parts
+        lambda part: _best(m, c, e, batch, part, options, *fixed, free, must_fit, most), parts
     )
     seconds = np.concatenate([np.empty(0), *(found[0] for found in best)])
     rows = np.concatenate([np.empty((0, 13), np.int64), *(found[1] for found in best)])
@@ -454,11 +494,12 @@ def pareto(seconds: ArrayLike, usd: ArrayLike) -> NDArray[np.intp]:
     return np.asarray(order[costs < best_before])
 
 
-def _divisors(number: int) -> Iterable[int]:
-    return (divisor for divisor in range(1, number + 1) if number % divisor == 0)
+def _divisors(number: int) -> list[int]:
+    small = [divisor for divisor in range(1, isqrt(number) + 1) if number % divisor == 0]
+    return sorted({*small, *(number // divisor for divisor in small)})
 
 
-def _splits(m: Layout, batch: int, accelerators: int, given: dict[str, int]) -> NDArray[np.int64]:
+def _splits(m: Layout, batch: int, accelerators: int, given: dict[str, int]) -> Whole:
     """All ways (tp, pp, cp, ep, dp) to split accelerators that divide the model and the batch."""
 
     def choices(name: str, all_of: Iterable[int]) -> Iterable[int]:
@@ -469,12 +510,14 @@ def _splits(m: Layout, batch: int, accelerators: int, given: dict[str, int]) -> 
         for pp in choices("pp", _divisors(accelerators // tp)):
             for cp in choices("cp", _divisors(accelerators // (tp * pp))):
                 dp = accelerators // (tp * pp * cp)
-                uneven = m.layers % pp and (m.layers + 2) % pp
+                deep = ceil(m.layers / pp)
                 if tp * pp * cp * dp != accelerators or given.get("dp", dp) != dp:
                     continue
-                if (m.heads % tp or pp > m.layers or uneven) and "tp" not in given:
+                if (m.heads % tp and "tp" not in given) or deep * (pp - 1) >= m.layers:
                     continue
-                if (cp > 1 and m.context % (2 * cp)) or batch % dp:
+                halves = m.context / (2 * cp)  # a rank has an early and a late one, for balance
+                odd = halves % 1 or (halves < BLOCK and "cp" not in given)
+                if (cp > 1 and odd) or batch % dp:
                     continue
                 most = int(m.experts) or 1
                 for ep in choices("ep", _divisors(most)):
@@ -489,13 +532,14 @@ def _best(
     c: Cluster,
     e: Efficiency,
     batch: int,
-    splits: NDArray[np.int64],
-    options: NDArray[np.int64],
+    splits: Whole,
+    options: Whole,
     given_micro: int,
     given_vp: int,
+    free: bool,
     must_fit: bool,
     most: int,
-) -> tuple[Array, NDArray[np.int64], int, int]:
+) -> tuple[Array, Whole, int, int]:
     """The fastest plans over `splits`, in order, with how many were tried and how many fit."""
     seconds, plans = np.full(most, np.inf), np.zeros((most, 13), np.int64)
     tried, fitting = 0, 0
@@ -506,14 +550,17 @@ def _best(
         for micro in range(1, share + 1):
             if share % micro or (given_micro and micro != given_micro):
                 continue
-            for vp in range(1, int(m.layers // pp) + 1):
+            if cp > 1 and free and gcd(cp, micro) > 1:
+                continue  # a smaller cp with more copies does the same
+            deep = ceil(m.layers / pp)
+            for vp in range(1, deep + 1):
                 if given_vp:
                     if vp != given_vp:
                         continue
                 elif vp > 1:
                     if pp == 1 or (share // micro) % pp:
                         break
-                    if m.layers % (pp * vp) and (m.layers + 2) % (pp * vp):
+                    if deep % vp:
                         continue
                 for option in range(len(options)):
                     zero, again, sequence, bubble, offload, fused = options[option]

@@ -23,6 +23,7 @@ _USED = "application/vnd.stackbook.used+json"
 _LAST_CELL = "from stackbook.press import execution\n\nexecution.show_used()"
 _CELL_TIMEOUT = 600  # s
 _SAID = "kernel.log"  # what a kernel itself says on standard error, apart from its cells
+_OURS = {each.__name__ for each in (stackbook.StackbookError, facts.FactsError)}
 _PAPERMILLS = {"injected-parameters", "papermill-error-cell-tag"}
 
 
@@ -78,7 +79,7 @@ def execute(chapter: Chapter, values: Values, files: Mapping[str, bytes]) -> Exe
         except PapermillExecutionError as error:
             reason = f"{error.ename}: {error.evalue}".splitlines()[0]
             failed = _failed(chapter, values, reason, path)
-            if error.ename == stackbook.StackbookError.__name__:  # for the reader, not the author
+            if error.ename in _OURS:  # for the reader, not the author
                 return failed._replace(message=f"{error.evalue} (chapter {chapter.name})")
             return failed
         except Exception as error:  # a kernel that was killed, a cell that ran out of time

@@ -11,7 +11,18 @@ from typing import Any, NamedTuple
 
 from stackbook import StackbookError, facts
 
-from . import chips, datacenter, fabric, failures, limits, mlperf, scaling, training, training_cost
+from . import (
+    chips,
+    datacenter,
+    fabric,
+    failures,
+    limits,
+    mlperf,
+    plans,
+    scaling,
+    training,
+    training_cost,
+)
 
 Key = tuple[str, str]
 CASES: dict[Key, Callable[[], float]] = {
@@ -20,6 +31,7 @@ CASES: dict[Key, Callable[[], float]] = {
     **datacenter.CASES,
     **scaling.CASES,
     **training.CASES,
+    **plans.CASES,
     **limits.CASES,
     **failures.CASES,
     **training_cost.CASES,

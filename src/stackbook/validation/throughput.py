@@ -55,9 +55,7 @@ class Measurement(NamedTuple):
     @property
     def kind(self) -> str:
         """What decides how well it can be foreseen."""
-        experts = "mixture of experts" if self.layout.experts else "dense"
-        usual = self.precision == "BF16" and self.family in ("Ampere", "Hopper")
-        return experts if self.layout.experts or not usual else f"{experts}, 16 bits, A100 or H100"
+        return inputs.run_kind(self.layout.experts > 0, self.family, self.precision)
 
 
 class Unread(NamedTuple):
@@ -197,8 +195,10 @@ def predict(one: Measurement) -> Prediction:
     plan = completed(one, efficiency)
     step = training.step(one.layout, one.cluster, efficiency, float(one.batch), plan)
     expected = one.batch * one.layout.context / one.accelerators / step.seconds
-    low, high = inputs.throughput_range(one.kind, one.model in _seen())
-    return Prediction(one, plan, step, expected, low * expected, high * expected)
+    experts, seen = one.layout.experts > 0, one.model in _seen()
+    errors = inputs.throughput_errors(experts, one.family, one.precision, seen)
+    low, high = (errors[end] * expected for end in ("low", "high"))
+    return Prediction(one, plan, step, expected, low, high)
 
 
 @cache
@@ -266,7 +266,7 @@ def accelerator(name: str) -> str:
     """The row of table `accelerators` that a usual spelling means: h100_80gb, DGX-GB300, v5p."""
     names: list[str] = facts.table("accelerators").collect()["name"].to_list()
     said = plain(name).replace("trillium", "tpuv6e").replace("ironwood", "tpuv7")
-    said = re.sub(r"(?<![a-z])v(\d[ep]?)", r"tpuv\1", said.replace("tpuv", "v"))
+    said = re.sub(r"(?<![a-z])v(\d[ep]?)(?!\d)", r"tpuv\1", said.replace("tpuv", "v"))
     exact = [each for each in names if plain(each) == said]
     if exact:
         return exact[0]
