@@ -480,7 +480,8 @@ def papers(model, context, c, batch, p):
         found["data"] = 3 * gather
     wire = c.up_bytes_per_s if n <= c.domain else c.out_bytes_per_s
     sends = p.pp - 1 + (rounds if p.pp > 1 and p.vp == 1 else 0)
-    found["pipeline"] = 2 * sends * state / p.tp / wire
+    starts = 2 * p.vp * (rounds + p.pp - 1) * c.base_latency if p.pp > 1 else 0.0
+    found["pipeline"] = 2 * sends * state / p.tp / wire + starts
     work = sum(found[k] for k in ("matmul", "attention", "recomputed", "tensor", "context"))
     # What layers keep goes to the host and back while they work.
     in_layers = work - busy(6 * tokens * head)

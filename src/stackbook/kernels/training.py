@@ -268,9 +268,10 @@ def step(m: Layout, c: Cluster, e: Efficiency, batch: float, p: Plan) -> Step:
     bubble = (p.pp - 1) / p.vp * stage * (1 / 3 if p.zero_bubble else 1.0)
     bubble += rounds * (slowest - stage)
     pipeline = 0.0
-    if p.pp > 1:  # interleaved, it hides but where the pipeline fills
+    if p.pp > 1:  # each transfer starts; what it moves hides if interleaved, but where stages fill
         wire = c.up_bytes_per_s * e.up if accelerators <= c.domain else c.out_bytes_per_s * e.out
         pipeline = 2 * state / tp / wire * ((rounds if p.vp == 1 else 0.0) + p.pp - 1)
+        pipeline += 2 * p.vp * (rounds + p.pp - 1) * c.base_latency
 
     # Weights and gradients over their copies, of which experts have fewer.
     weights, copies = (m.parameters - m.routed) / (tp * p.pp), float(p.dp * p.cp)
@@ -459,7 +460,7 @@ def plans(
     unknown = given.keys() - set(Plan._fields)
     if unknown:
         raise ValueError(f"{min(unknown)} is no field of a plan; give {', '.join(Plan._fields)}")
-    splits = _splits(m, batch, accelerators, given)
+    splits = _splits(m, c, batch, accelerators, given)
     allowed = [(given[name],) if name in given else CHOICES[name] for name in CHOICES]
     options = np.array(list(product(*allowed)), np.int64)
     fixed = given.get("micro_batch", 0), given.get("vp", 0)
@@ -499,8 +500,11 @@ def _divisors(number: int) -> list[int]:
     return sorted({*small, *(number // divisor for divisor in small)})
 
 
-def _splits(m: Layout, batch: int, accelerators: int, given: dict[str, int]) -> Whole:
-    """All ways (tp, pp, cp, ep, dp) to split accelerators that divide the model and the batch."""
+def _splits(m: Layout, c: Cluster, batch: int, accelerators: int, given: dict[str, int]) -> Whole:
+    """All ways (tp, pp, cp, ep, dp) to split accelerators that divide the model and the batch.
+
+    Tensor parallelism stays within a domain, as in all measured runs, unless it is given.
+    """
 
     def choices(name: str, all_of: Iterable[int]) -> Iterable[int]:
         return (given[name],) if name in given else all_of
@@ -513,7 +517,9 @@ def _splits(m: Layout, batch: int, accelerators: int, given: dict[str, int]) -> 
                 deep = ceil(m.layers / pp)
                 if tp * pp * cp * dp != accelerators or given.get("dp", dp) != dp:
                     continue
-                if (m.heads % tp and "tp" not in given) or deep * (pp - 1) >= m.layers:
+                if ((m.heads % tp or tp > c.domain) and "tp" not in given) or deep * (
+                    pp - 1
+                ) >= m.layers:
                     continue
                 halves = m.context / (2 * cp)  # a rank has an early and a late one, for balance
                 odd = halves % 1 or (halves < BLOCK and "cp" not in given)
