@@ -195,8 +195,8 @@ def test_a_row_without_a_plan_is_unread() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("model,accelerator\nx,y\n", "lacks column accelerators, seq_len; it has model, accel"),
-        ("model,accelerator,accelerators,seq_len\n", "lacks column one of tokens_per_s_per_"),
+        ("model,accelerator\nx,y\n", "lacks accelerators, seq_len; its columns are model, accel"),
+        ("model,accelerator,accelerators,seq_len\n", "lacks any of tokens_per_s_per_"),
         ("a,b\n1,2,3\n", "is no UTF-8 CSV"),
     ],
 )

@@ -80,7 +80,8 @@ def run(
     """Execute one chapter and print its findings; the site stays as it is.
 
     layers/fit-your-own takes a CSV of your training runs (columns params, tokens, loss, or name
-    yours: `stackbook params layers/fit-your-own`).
+    yours: `stackbook params layers/fit-your-own`), layers/plan-your-run a model, accelerators, a
+    price and a deadline.
     """
     from stackbook.press import build as press
     from stackbook.press.chapters import Book
@@ -158,11 +159,12 @@ def _training(path: str, json_: bool) -> None:
         return
     lines: dict[str, list[list[str] | str]] = {}
     for one in predictions:
-        told, plan = one.told(), one.plan
-        split = " ".join(f"{name}{value}" for name, value in plan._asdict().items() if value > 1)
-        lines.setdefault(str(told["source"]), []).append(
+        source, model, accelerator = one.measured.group
+        parts = one.plan._asdict().items()
+        split = " ".join(f"{name}{value}" for name, value in parts if value > 1)
+        lines.setdefault(source, []).append(
             [
-                *(str(told["model"]), one.measured.group[2], f"{one.measured.accelerators:,}"),
+                *(model, accelerator, f"{one.measured.accelerators:,}"),
                 *(one.measured.precision, split, f"{one.tokens_per_s:,.0f}"),
                 *(f"{one.measured.tokens_per_s:,.0f}", f"{one.error:+.1%}"),
                 f"{one.low:,.0f} to {one.high:,.0f}" + ("" if one.covered else " *"),
@@ -170,7 +172,7 @@ def _training(path: str, json_: bool) -> None:
         )
     names = ["model", "accelerator", "number", "precision", "plan"]
     _table([*names, "predicted", "measured", "error", "90% interval"], lines)
-    print("tokens/s of an accelerator; * outside its interval\n")
+    print("\ntokens/s of an accelerator; * outside its interval\n")
     heads = ["source", "rows", "median |error|", "mean", "90th percentile", "bias", "in interval"]
     body = [
         [
@@ -192,7 +194,8 @@ def validate(
         typer.Argument(
             metavar="[SECTION]",
             help="A: chips, B: systems and network, C: data centers and power, D: scaling laws and "
-            "training; or a case such as D20; or training: measured throughput, row by row.",
+            "training, F: rent and ownership; or a case such as D20; or training: measured "
+            "throughput, row by row.",
         ),
     ] = "",
     rows: Annotated[

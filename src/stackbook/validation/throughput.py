@@ -74,8 +74,8 @@ def read(path: str) -> tuple[list[Measurement], list[Unread]]:
         raise StackbookError(f"{path} is no UTF-8 CSV: {str(error).splitlines()[0]}") from None
     missing = [name for name in REQUIRED if name not in table.columns]
     if missing or not set(MEASURED) & set(table.columns):
-        wanted = ", ".join(missing) or f"one of {', '.join(MEASURED)}"
-        raise StackbookError(f"{path} lacks column {wanted}; it has {', '.join(table.columns)}")
+        wanted = ", ".join(missing) or f"any of {', '.join(MEASURED)}"
+        raise StackbookError(f"{path} lacks {wanted}; its columns are {', '.join(table.columns)}")
     return measurements(table.iter_rows(named=True))
 
 
@@ -127,7 +127,7 @@ def measurement(line: int, row: Mapping[str, Any]) -> Measurement:
         batch = max(1, round(BATCH_TOKENS / context / (copies * share))) * copies * share
     family = str(facts.rows("accelerators", "name", name, "accelerator")["family"][0])
     tokens = _tokens_per_s(row, model, layout, cluster, batch, count, year)
-    group = str(row.get("source") or ""), str(row["model"]), name
+    group = str(row.get("source") or "no source"), str(row["model"]), name
     return Measurement(
         *(line, row, group, model, layout, cluster, family, precision, batch, count, given, tokens)
     )
