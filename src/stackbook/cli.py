@@ -144,17 +144,20 @@ def findings(chapter: NameOrAll = None, json_: Json = False) -> None:
 
 def _training(path: str, json_: bool) -> None:
     """Measured throughput beside what the model expects."""
+    from stackbook import facts
     from stackbook.validation import throughput
 
     measured, unread = throughput.read(path) if path else (throughput.published(), [])
     predictions, unread = throughput.predictions(measured, unread)
     sums = throughput.summaries(predictions)
     if json_:
-        found = {
+        found: dict[str, Any] = {
             "rows": [_jsonable(one.told()) for one in predictions],
             "unread": [one._asdict() for one in unread],
             "summary": [one._asdict() for one in sums],
         }
+        if not path:
+            found["left_out"] = facts.table("training_accuracy").collect().to_dicts()
         print(json.dumps(found, indent=1, allow_nan=False, default=str))
         return
     lines: dict[str, list[list[str] | str]] = {}
@@ -182,6 +185,21 @@ def _training(path: str, json_: bool) -> None:
         for one in sums
     ]
     _table(heads, {"": body})
+    if not path:
+        print("\nThe same with constants fitted without the rows that are foreseen\n")
+        errors = facts.table("training_accuracy").collect().iter_rows(named=True)
+        left: dict[str, list[list[str] | str]] = {}
+        for off in errors:
+            left.setdefault(off["method"], []).append(
+                [
+                    *(off["group"], f"{off['runs']}", f"{off['median_error']:.1%}"),
+                    *(f"{off['mean_error']:.1%}", f"{off['p90_error']:.1%}"),
+                    *(f"{off['bias']:+.1%}", f"{off['covered']:.0%}"),
+                ]
+            )
+        left.pop("in sample")
+        _table(heads, left)
+        print()
     for bad in unread:
         print(f"row {bad.line}, {bad.model}: {bad.reason}")
     print(f"{len(predictions)} rows computed, {len(unread)} could not be read")
