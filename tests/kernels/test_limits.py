@@ -11,18 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stackbook.kernels import limits, reliability
+from stackbook.validation.limits import H100
 
-H100 = limits.Machine(
-    flop_per_s=989.4e12,
-    matmul_share=0.7,
-    memory=80e9,
-    memory_bandwidth=3.352e12,
-    domain=8,
-    inner_bandwidth=450e9,
-    outer_bandwidth=50e9,
-    network_seconds=5e-6,
-    kernel_seconds=4.5e-6,
-)
 RECIPE = limits.Recipe(20, 0.156, 0.273, 2**22, 3e23, 1 / 6)
 MONTH = 30.44 * 86400
 sizes = st.floats(1e9, 1e14)
