@@ -208,9 +208,9 @@ def step(m: Layout, c: Cluster, e: Efficiency, batch: float, p: Plan) -> Step:
     head = _product(tokens, h, m.vocabulary / tp, edge_16) / (c.flops_16 * e.matmul)
 
     # Scores of attention: fused, those that count; else all, as plain products over memory.
-    met, scores, reached = m.attended, 0.0, e.attention
+    met, scores, reached, back = m.attended, 0.0, e.attention, 2.5  # computes them once more
     if not p.fused:
-        met, scores, reached = m.context, 5 * tokens * m.context * m.heads / tp, e.matmul
+        met, scores, reached, back = m.context, 5 * tokens * m.context * m.heads / tp, e.matmul, 2.0
     attention = 2 * tokens * met * m.scored / tp / (c.flops_16 * reached)
 
     # Bytes that a layer keeps: 34 a number of state where tp shards all and dropout has masks.
@@ -237,13 +237,11 @@ def step(m: Layout, c: Cluster, e: Efficiency, batch: float, p: Plan) -> Step:
     if p.cp > 1:
         sent = 2 * p.micro_batch * m.context * m.keys_values / tp
         around = _gather(sent, float(p.cp), tp, c, e)
-        ring = max(0.0, around - attention) + max(
-            0.0, 3 * around - (2.5 if p.fused else 2.0) * attention
-        )
+        ring = max(0.0, around - attention) + max(0.0, 3 * around - back * attention)
 
     # A layer, forward and backward, with what is computed again.
     forward = matmul + attention + elementwise
-    backward = 2 * matmul + (2.5 if p.fused else 2.0) * attention + 2 * elementwise
+    backward = 2 * matmul + back * attention + 2 * elementwise
     again, again_tensor, again_expert = 0.0, 0.0, 0.0
     if p.recompute == 2:
         again, again_tensor, again_expert = forward, tensor, expert
@@ -297,7 +295,7 @@ def step(m: Layout, c: Cluster, e: Efficiency, batch: float, p: Plan) -> Step:
 
     all_layers = m.layers / p.pp * rounds
     matmuls = all_layers * 3 * matmul + rounds * 3 * head / p.pp
-    attentions = all_layers * (3.5 if p.fused else 3.0) * attention
+    attentions = all_layers * (1 + back) * attention
     busy = matmuls + attentions + all_layers * (3 * elementwise + again)
     done = m.flop * batch * m.context / accelerators / seconds / c.flops_16
     again_flop = 0.0
@@ -317,13 +315,10 @@ def step(m: Layout, c: Cluster, e: Efficiency, batch: float, p: Plan) -> Step:
     flight = min(rounds, float(p.pp))
     if p.vp > 1 and rounds >= p.pp:
         flight *= 1 + (p.pp - 1) / (p.pp * p.vp)
-    first = held * deep * (flight if p.offload < 2 else min(2 / deep, flight))
-    logits = 4 * tokens * m.vocabulary / tp
-    activation_bytes = (
-        first + logits
-        if p.pp == 1
-        else max(first, held * (deep if p.offload < 2 else min(deep, 2)) + logits)
-    )
+    first, final, logits = held * deep * flight, held * deep, 4 * tokens * m.vocabulary / tp
+    if p.offload == 2:
+        first, final = min(first, 2 * held), min(final, 2 * held)
+    activation_bytes = first + logits if p.pp == 1 else max(first, final + logits)
     if p.recompute == 2:
         activation_bytes += kept + norms
     return Step(
