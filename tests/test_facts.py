@@ -1,6 +1,7 @@
 """The tables keep their rules, and a row that breaks one is named."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -150,6 +151,12 @@ def test_an_unknown_table_names_the_nearest_and_the_known_ones() -> None:
         facts.table("transformer")
     with pytest.raises(FactsError, match="no table 'zzz'; the tables are sources, "):
         facts.table("zzz")
+
+
+def test_a_row_that_is_not_there_is_answered_with_those_that_hold_its_name() -> None:
+    hint = "no accelerator 'H100' (did you mean H100 NVL or H100 PCIe or H100 SXM?); "
+    with pytest.raises(FactsError, match=re.escape(hint)):
+        facts.rows("accelerators", "name", "H100", "accelerator")
 
 
 def test_a_row_of_hugging_face_without_a_repository_is_named(tmp_path: Path) -> None:
