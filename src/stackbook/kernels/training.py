@@ -460,7 +460,8 @@ def plans(
     options = np.array(list(product(*allowed)), np.int64)
     fixed = given.get("micro_batch", 0), given.get("vp", 0)
     free = not given.keys() & {"cp", "dp", "micro_batch"}
-    parts = [part for part in np.array_split(splits, min(16, max(len(splits), 1))) if len(part)]
+    # A thread costs more than a few splits take.
+    parts = [part for part in np.array_split(splits, 1 + len(splits) // 32) if len(part)]
     best = on_threads(
         lambda part: _best(m, c, e, batch, part, options, *fixed, free, must_fit, most), parts
     )
