@@ -148,6 +148,8 @@ def _training(path: str, json_: bool) -> None:
     from stackbook.validation import throughput
 
     measured, unread = throughput.read(path) if path else (throughput.published(), [])
+    for hint in throughput.misspelt(path) if path else ():
+        print(f"{path}: {hint}", file=sys.stderr)
     predictions, unread = throughput.predictions(measured, unread)
     sums = throughput.summaries(predictions)
     if json_:
@@ -170,12 +172,18 @@ def _training(path: str, json_: bool) -> None:
                 *(model, accelerator, f"{one.measured.accelerators:,}"),
                 *(one.measured.precision, split, f"{one.tokens_per_s:,.0f}"),
                 *(f"{one.measured.tokens_per_s:,.0f}", f"{one.error:+.1%}"),
-                f"{one.low:,.0f} to {one.high:,.0f}" + ("" if one.covered else " *"),
+                f"{one.low:,.0f} to {one.high:,.0f}"
+                + ("" if one.covered else " *")
+                + ("" if one.fits else " !"),
             ]
         )
     names = ["model", "accelerator", "number", "precision", "plan"]
     _table([*names, "predicted", "measured", "error", "90% interval"], lines)
-    print("\ntokens/s of an accelerator; * outside its interval\n")
+    print("\ntokens/s of an accelerator; * outside its interval; ! by our count it does not fit\n")
+    built = {one.measured.group[1]: one.read_as for one in predictions}
+    for model, read_as in built.items():
+        if read_as.startswith("dense, "):
+            print(f"{model} is not in table transformers, taken as {read_as}")
     heads = ["source", "rows", "median |error|", "mean", "90th percentile", "bias", "in interval"]
     body = [
         [
@@ -203,6 +211,8 @@ def _training(path: str, json_: bool) -> None:
     for bad in unread:
         print(f"row {bad.line}, {bad.model}: {bad.reason}")
     print(f"{len(predictions)} rows computed, {len(unread)} could not be read")
+    if not predictions:
+        raise StackbookError(f"{path}: no row could be computed; mend those named above")
 
 
 @app.command()

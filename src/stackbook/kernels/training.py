@@ -24,6 +24,7 @@ to_fixed_tuple: Any = ndarray.to_fixed_tuple
 
 NORMS = 0.25  # norms, dropout and residuals are one fused kernel: a quarter of other passes
 WEIGHT, GRADIENT, OPTIMIZER = 2.0, 4.0, 12.0  # bytes a parameter; Adam in mixed precision
+CHUNKS = 8  # of a stage, unless they are given: most published runs have no more
 BLOCK = 1024  # tokens; attention over shorter ones is slower than `Efficiency.attention` says
 ADAM = 30.0  # bytes a parameter that its step reads and writes: 12 and 4 in, 12 and 2 out
 
@@ -555,7 +556,7 @@ def _best(
             if cp > 1 and free and gcd(cp, micro) > 1:
                 continue  # a smaller cp with more copies does the same
             deep = ceil(m.layers / pp)
-            for vp in range(1, deep + 1):
+            for vp in range(1, max(given_vp, min(deep, CHUNKS)) + 1):
                 if given_vp:
                     if vp != given_vp:
                         continue

@@ -96,7 +96,7 @@ def results(section: str = "") -> list[Result]:
     found = [_result(row) for row in rows if row["case"].startswith(section.upper())]
     if not found:
         sections = ", ".join(sorted({row["case"][0] for row in rows}))
-        raise StackbookError(f"no case {section!r}; the sections are {sections}")
+        raise StackbookError(f"no case {section!r}; the sections are {sections}, and training")
     return found
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from stackbook import StackbookError, facts, inputs, located
+from stackbook import StackbookError, facts, inputs, located, nearest
 from stackbook.kernels import training
 from stackbook.kernels.training import Cluster, Efficiency, Layout, Plan
 from stackbook.kernels.transformer import Transformer, transformer
@@ -79,6 +79,16 @@ def read(path: str) -> tuple[list[Measurement], list[Unread]]:
     return measurements(table.iter_rows(named=True))
 
 
+def misspelt(path: str) -> list[str]:
+    """Columns of a file that are not read, but near the name of one that is; a line each."""
+    columns = pl.read_csv(located(path).read_bytes(), infer_schema=False, n_rows=0).columns
+    known = facts.package().resource("training_throughput")["schema"]["fields"]
+    names = [field["name"] for field in known]
+    unread = [each for each in columns if each not in names]
+    hints = {each: nearest(each, [n for n in names if n not in columns]) for each in unread}
+    return [f"column {each} is not read{hint}" for each, hint in hints.items() if hint]
+
+
 def published() -> list[Measurement]:
     """The rows of table `training_throughput`."""
     rows = facts.table("training_throughput").collect().iter_rows(named=True)
@@ -120,13 +130,23 @@ def measurement(line: int, row: Mapping[str, Any]) -> Measurement:
         given = {"cp": 1, "ep": 1} | given | {"fused": 0}
         given["sequence"] = int(given.get("recompute") != 2)
     given |= {"zero_bubble": 0, "offload": 0}
-    share = _whole(row, "micro_batch") or 1
-    copies = given.get("dp") or count
+    micro_batch, copies = _whole(row, "micro_batch") or 1, given.get("dp") or count
     batch = _whole(row, "global_batch")
     if not batch:
-        batch = max(1, round(BATCH_TOKENS / context / (copies * share))) * copies * share
+        if _number(row, "step_s"):
+            raise StackbookError(
+                "step_s needs global_batch; give it, or tokens_per_s_per_accelerator"
+            )
+        each = copies * micro_batch
+        batch = max(1, round(BATCH_TOKENS / context / each)) * each
     family = str(facts.rows("accelerators", "name", name, "accelerator")["family"][0])
     tokens = _tokens_per_s(row, model, layout, cluster, batch, count, year)
+    share = tokens * layout.flop / cluster.flops
+    if share > 1:
+        raise StackbookError(
+            f"{tokens:,.0f} tokens/s of one {name} are {share:.1f} times its peak in {precision}; "
+            "give those of an accelerator, not of a server or the run"
+        )
     group = str(row.get("source") or "no source"), str(row["model"]), name
     return Measurement(
         *(line, row, group, model, layout, cluster, family, precision, batch, count, given, tokens)
@@ -174,10 +194,21 @@ class Prediction(NamedTuple):
     def covered(self) -> bool:
         return self.low <= self.measured.tokens_per_s <= self.high
 
+    @property
+    def read_as(self) -> str:
+        return _read_as(self.measured.model)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the plan fits by our count, with the room that measured runs take."""
+        return self.step.bytes <= ROOM * self.measured.cluster.memory_bytes
+
     def told(self) -> dict[str, Any]:
         """The row as given, with what the model makes of it beside."""
         return dict(self.measured.row) | {
+            "read_as": self.read_as,
             "plan": self.plan._asdict(),
+            "fits": self.fits,
             "predicted_tokens_per_s_per_accelerator": self.tokens_per_s,
             "measured_tokens_per_s_per_accelerator": self.measured.tokens_per_s,
             "predicted_step_s": self.step.seconds,
@@ -307,6 +338,14 @@ def architecture(row: Mapping[str, Any]) -> Transformer:
     return _by_numbers(row, name, billions)
 
 
+@cache
+def _read_as(model: Transformer) -> str:
+    """How a model was understood: its name in table `transformers`, or its shape."""
+    table = facts.table("transformers").collect()["name"].to_list()
+    named = [name for name in table if inputs.architecture(name) == model]
+    return named[0] if named else f"dense, {model.layers} layers, {model.width:,} wide"
+
+
 def _likeness(name: str, spelling: str, parameters: float) -> int:
     """How well a name means a spelling: 3 exactly, 2 but for a version's tail, 1 with a size."""
     if plain(name) == plain(spelling):
@@ -338,7 +377,8 @@ def _by_numbers(row: Mapping[str, Any], name: str, billions: float | None) -> Tr
     if billions is None and size:
         billions = float(size[1]) * {"m": 1e-3, "b": 1.0, "t": 1e3}[size[2]]
     active = _number(row, "active_params_b")
-    if active and billions and active < 0.9 * billions:
+    mixed = re.search(r"a\d+(\.\d+)?b|\dx\d", plain(name))  # A3B, 8x7B
+    if mixed or (active and billions and active < 0.9 * billions):
         raise StackbookError(
             f"model {row['model']!r} is sparse and not in table transformers; add its architecture"
         )
@@ -372,6 +412,8 @@ def _given(row: Mapping[str, Any], count: int) -> dict[str, int]:
     if "tp" in given or "pp" in given:  # a plan is told: what it does not name, it does not have
         for field in ("tp", "pp", "cp", "ep"):
             given.setdefault(field, 1)
+    if given.get("zero", 0) > 3:
+        raise StackbookError(f"zero is {given['zero']}; give 0 to 3")
     split = [given.get(field) for field in ("tp", "pp", "cp")]
     if all(split):
         ranks = int(np.prod([value for value in split if value]))
@@ -391,6 +433,8 @@ def _given(row: Mapping[str, Any], count: int) -> dict[str, int]:
 
 def _precision(said: Any) -> str:
     name = plain(str(said or "bf16"))
+    if "int" in name:
+        raise StackbookError(f"precision is {said!r}; give BF16, FP8, MXFP8 or NVFP4")
     rules = (
         ("NVFP4", r"fp4"),
         ("MXFP8", r"mx.*8|8.*mx"),
@@ -441,11 +485,14 @@ def _counted_flop(
     whole = layout.flop + 6 * layout.layers * layout.scored * unseen
     head = 6 * layout.width * layout.vocabulary
     counts = {
+        "model_full_attention": whole,
         "model_causal": layout.flop,
         "6N": 6 * model.active_parameters,
         "hardware": (whole - head) * 4 / 3 + head,
     }
-    return counts.get(str(told), whole)
+    if told and told not in counts:
+        raise StackbookError(f"flop_counted is {told!r}; give {', '.join(counts)}")
+    return counts[str(told)] if told else whole
 
 
 def _year(row: Mapping[str, Any]) -> int | None:
