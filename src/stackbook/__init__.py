@@ -52,7 +52,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     import difflib
 
     names = {each.lower(): each for each in known}
-    near = [each for key, each in names.items() if name and name.lower() in key][:5]
+    near = [each for key, each in names.items() if len(name) > 2 and name.lower() in key][:5]
     if not near:
         close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
         near = [names[key] for key in close]
