@@ -83,7 +83,9 @@ def cluster(name: str, precision: str = "BF16") -> Cluster:
     needed = (column, "bf16_flops", "memory_bytes", "memory_bytes_per_s", "tdp_w")
     missing = [each for each in needed if not row[each]]
     if missing:
-        raise StackbookError(f"{name} has no {missing[0]} in table accelerators; take another")
+        raise StackbookError(
+            f"{name} has no {missing[0]} in table accelerators; take another precision or chip"
+        )
     host = row["host_bytes_per_s"] or 0.0
     out = row["scaleout_bytes_per_s"] or host or row["scaleup_bytes_per_s"]
     up = row["scaleup_bytes_per_s"] or out
