@@ -147,8 +147,9 @@ def _training(path: str, json_: bool) -> None:
     from stackbook import facts
     from stackbook.validation import throughput
 
-    measured, unread = throughput.read(path) if path else (throughput.published(), [])
-    for hint in throughput.misspelt(path) if path else ():
+    read = throughput.read(path) if path else (throughput.published(), [], [])
+    measured, unread, hints = read
+    for hint in hints:
         print(f"{path}: {hint}", file=sys.stderr)
     predictions, unread = throughput.predictions(measured, unread)
     sums = throughput.summaries(predictions)
@@ -185,26 +186,19 @@ def _training(path: str, json_: bool) -> None:
         if read_as.startswith("dense, "):
             print(f"{model} is not in table transformers, taken as {read_as}")
     heads = ["source", "rows", "median |error|", "mean", "90th percentile", "bias", "in interval"]
-    body = [
-        [
-            *(one.group, f"{one.rows}", f"{one.median_error:.1%}", f"{one.mean_error:.1%}"),
-            *(f"{one.p90_error:.1%}", f"{one.bias:+.1%}", f"{one.coverage:.0%}"),
-        ]
-        for one in sums
-    ]
-    _table(heads, {"": body})
+
+    def row(group: str, rows: int, errors: dict[str, float], inside: float) -> list[str]:
+        size = (f"{errors[name]:.1%}" for name in ("median_error", "mean_error", "p90_error"))
+        return [group, f"{rows}", *size, f"{errors['bias']:+.1%}", f"{inside:.0%}"]
+
+    _table(heads, {"": [row(one.group, one.rows, one._asdict(), one.coverage) for one in sums]})
     if not path:
         print("\nThe same with constants fitted without the rows that are foreseen\n")
         errors = facts.table("training_accuracy").collect().iter_rows(named=True)
         left: dict[str, list[list[str] | str]] = {}
         for off in errors:
-            left.setdefault(off["method"], []).append(
-                [
-                    *(off["group"], f"{off['runs']}", f"{off['median_error']:.1%}"),
-                    *(f"{off['mean_error']:.1%}", f"{off['p90_error']:.1%}"),
-                    *(f"{off['bias']:+.1%}", f"{off['covered']:.0%}"),
-                ]
-            )
+            told = row(off["group"], off["runs"], off, off["covered"])
+            left.setdefault(off["method"], []).append(told)
         left.pop("in sample")
         _table(heads, left)
         print()

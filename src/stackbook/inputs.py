@@ -114,14 +114,13 @@ def efficiency(family: str, precision: str = "BF16") -> Efficiency:
 
     A family or precision without runs of its own has the mean of those with.
     """
-    table = facts.table("training_efficiency").collect()
+    table = facts.table("training_efficiency").collect().to_dicts()
     found = []
     for symbol in Efficiency._fields:
-        rows = table.filter(pl.col("symbol") == symbol)
+        rows = [row for row in table if row["symbol"] == symbol]
         for column, value in (("family", family), ("precision", precision)):
-            own = rows.filter((pl.col(column) == value) | pl.col(column).is_null())
-            rows = own if own.height else rows
-        found.append(float(rows["value"].mean()))  # type: ignore[arg-type]
+            rows = [row for row in rows if row[column] in (value, None)] or rows
+        found.append(sum(row["value"] for row in rows) / len(rows))
     return Efficiency(*found)
 
 
@@ -129,8 +128,12 @@ def run_kind(experts: bool, family: str, precision: str) -> str:
     """What decides how well a run's throughput can be foreseen: a group of `training_accuracy`."""
     if experts:
         return "mixture of experts"
-    usual = precision == "BF16" and family in ("Ampere", "Hopper")
-    return "dense, 16 bits, A100 or H100" if usual else "dense"
+    return "dense, 16 bits, A100 or H100" if usual(family, precision) else "dense"
+
+
+def usual(family: str, precision: str) -> bool:
+    """Whether it is what most published runs had: 16 bits on the families of A100 and H100."""
+    return precision == "BF16" and family in ("Ampere", "Hopper")
 
 
 def throughput_errors(
@@ -211,15 +214,19 @@ def runs(
     return numbers.select("params", "tokens", "flop", "loss", row=table[_ROW])
 
 
-def _csv(path: str) -> pl.DataFrame:
-    """The file's cells as text, each row with its number; a blank line is no row."""
+def cells(path: str) -> pl.DataFrame:
+    """A reader's CSV file as text; StackbookError says why it is none."""
     try:
-        table = pl.read_csv(located(path).read_bytes(), infer_schema=False)
-        table = table.with_row_index(_ROW, offset=2)
+        return pl.read_csv(located(path).read_bytes(), infer_schema=False)
     except pl.exceptions.PolarsError as error:
         reason = str(error).split("\n")[0]
         reason = "a row has more cells than names" if "more fields" in reason else reason
         raise StackbookError(f"{path} is no UTF-8 CSV with a line of names: {reason}") from None
+
+
+def _csv(path: str) -> pl.DataFrame:
+    """The file's cells as text, each row with its number; a blank line is no row."""
+    table = cells(path).with_row_index(_ROW, offset=2)
     return table.filter(~pl.all_horizontal(pl.exclude(_ROW).is_null()))
 
 

@@ -511,12 +511,11 @@ def _splits(m: Layout, c: Cluster, batch: int, accelerators: int, given: dict[st
         for pp in choices("pp", _divisors(accelerators // tp)):
             for cp in choices("cp", _divisors(accelerators // (tp * pp))):
                 dp = accelerators // (tp * pp * cp)
-                deep = ceil(m.layers / pp)
                 if tp * pp * cp * dp != accelerators or given.get("dp", dp) != dp:
                     continue
-                if ((m.heads % tp or tp > c.domain) and "tp" not in given) or deep * (
-                    pp - 1
-                ) >= m.layers:
+                unusual = "tp" not in given and (m.heads % tp or tp > c.domain)
+                idle = ceil(m.layers / pp) * (pp - 1) >= m.layers  # a stage without layers
+                if unusual or idle:
                     continue
                 halves = m.context / (2 * cp)  # a rank has an early and a late one, for balance
                 odd = halves % 1 or (halves < BLOCK and "cp" not in given)

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from stackbook import facts
+from stackbook import facts, inputs
 from stackbook.kernels.training import Efficiency, Plan, step_seconds
-from stackbook.validation.throughput import Measurement, completed, published
+from stackbook.validation.throughput import Measurement, completed, published, sizes
 
 Array = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -157,21 +157,14 @@ def accuracy(method: str, runs: list[Measurement], errors: Array) -> list[dict[s
     for get in (lambda one: one.group[0], _kind):
         names = np.array([get(one) for one in runs])
         groups |= {name: names == name for name in sorted(set(names))}
-    usual = [one.precision == "BF16" and one.family in ("Ampere", "Hopper") for one in runs]
+    usual = [inputs.usual(one.family, one.precision) for one in runs]
     groups |= {USUAL: np.array(usual), "all": np.full(len(runs), True)}
     found = []
     for name, rows in groups.items():
         off = np.expm1(errors[rows])
         low, high = np.exp(-np.quantile(errors[rows], TAILS[::-1]))
-        numbers = {
-            "median_error": np.median(np.abs(off)),
-            "mean_error": np.abs(off).mean(),
-            "p90_error": np.quantile(np.abs(off), 0.9),
-            "bias": np.median(off),
-            "low": low,
-            "high": high,
-            "covered": inside[rows].mean(),
-        }
+        inner = {"low": low, "high": high, "covered": inside[rows].mean()}
+        numbers = sizes(off) | inner
         rounded = {column: f"{value:.4g}" for column, value in numbers.items()}
         found.append(
             {"method": method, "group": name, "runs": int(rows.sum())} | rounded | {"source": OURS}

@@ -8,6 +8,8 @@ import polars as pl
 
 from stackbook import facts, inputs
 
+from .training import observed
+
 
 class Entry(NamedTuple):
     """One of table `mlperf_training`."""
@@ -54,11 +56,6 @@ def share_of_training() -> float:
     batches = facts.table("mlperf_convergence").filter(benchmark=GPT_3, global_batch=2048)
     tokens = batches.select(pl.col("samples") * pl.col("tokens_per_sample")).collect()
     return float(tokens.item()) / GPT_3_TOKENS
-
-
-def observed(symbol: str) -> float:
-    rows = facts.table("observations").filter(symbol=symbol).collect()
-    return float(rows["central"].item())
 
 
 def deepseek_flop_per_s() -> float:

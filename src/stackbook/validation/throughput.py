@@ -5,15 +5,15 @@ fastest plan that agrees with what it says.
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, partial
 from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
-import polars as pl
+from numpy.typing import NDArray
 
-from stackbook import StackbookError, facts, inputs, located, nearest
+from stackbook import StackbookError, facts, inputs, nearest
 from stackbook.kernels import training
 from stackbook.kernels.training import Cluster, Efficiency, Layout, Plan
 from stackbook.kernels.transformer import Transformer, transformer
@@ -66,22 +66,21 @@ class Unread(NamedTuple):
     reason: str
 
 
-def read(path: str) -> tuple[list[Measurement], list[Unread]]:
-    """The measurements of a CSV file in the layout of table `training_throughput`."""
-    try:
-        table = pl.read_csv(located(path).read_bytes(), infer_schema=False)
-    except pl.exceptions.PolarsError as error:
-        raise StackbookError(f"{path} is no UTF-8 CSV: {str(error).splitlines()[0]}") from None
+def read(path: str) -> tuple[list[Measurement], list[Unread], list[str]]:
+    """The measurements of a CSV file in the layout of table `training_throughput`.
+
+    With the rows that cannot be computed, and a hint at each column that is likely misspelt.
+    """
+    table = inputs.cells(path)
     missing = [name for name in REQUIRED if name not in table.columns]
     if missing or not set(MEASURED) & set(table.columns):
         wanted = ", ".join(missing) or f"any of {', '.join(MEASURED)}"
         raise StackbookError(f"{path} lacks {wanted}; its columns are {', '.join(table.columns)}")
-    return measurements(table.iter_rows(named=True))
+    return *measurements(table.iter_rows(named=True)), _misspelt(table.columns)
 
 
-def misspelt(path: str) -> list[str]:
-    """Columns of a file that are not read, but near the name of one that is; a line each."""
-    columns = pl.read_csv(located(path).read_bytes(), infer_schema=False, n_rows=0).columns
+def _misspelt(columns: list[str]) -> list[str]:
+    """Columns that are not read, but near the name of one that is; a line each."""
     known = facts.package().resource("training_throughput")["schema"]["fields"]
     names = [field["name"] for field in known]
     unread = [each for each in columns if each not in names]
@@ -140,7 +139,8 @@ def measurement(line: int, row: Mapping[str, Any]) -> Measurement:
         each = copies * micro_batch
         batch = max(1, round(BATCH_TOKENS / context / each)) * each
     family = str(facts.rows("accelerators", "name", name, "accelerator")["family"][0])
-    tokens = _tokens_per_s(row, model, layout, cluster, batch, count, year)
+    counted = partial(_counted_flop, row, model, layout, given.get("recompute"), year)
+    tokens = _tokens_per_s(row, batch * context / count, cluster.flops_16, counted)
     share = tokens * layout.flop / cluster.flops
     if share > 1:
         raise StackbookError(
@@ -196,7 +196,10 @@ class Prediction(NamedTuple):
 
     @property
     def read_as(self) -> str:
-        return _read_as(self.measured.model)
+        """How the model was understood: its name in table `transformers`, or its shape."""
+        model = self.measured.model
+        shape = f"dense, {model.layers} layers, {model.width:,} wide"
+        return _named(str(self.measured.row["model"])) or shape
 
     @property
     def fits(self) -> bool:
@@ -276,13 +279,20 @@ def summaries(predictions: list[Prediction]) -> list[Summary]:
 
 
 def _summary(group: str, predictions: list[Prediction]) -> Summary:
-    errors = np.array([one.error for one in predictions])
+    covered = float(np.mean([one.covered for one in predictions]))
+    errors = sizes(np.array([one.error for one in predictions]))
+    return Summary(group, len(predictions), **errors, coverage=covered)
+
+
+def sizes(errors: NDArray[np.float64]) -> dict[str, float]:
+    """How large errors are, and whether one side prevails."""
     size = np.abs(errors)
-    return Summary(
-        *(group, len(errors), float(np.median(size)), float(size.mean())),
-        *(float(np.quantile(size, 0.9)), float(np.median(errors))),
-        float(np.mean([one.covered for one in predictions])),
-    )
+    return {
+        "median_error": float(np.median(size)),
+        "mean_error": float(size.mean()),
+        "p90_error": float(np.quantile(size, 0.9)),
+        "bias": float(np.median(errors)),
+    }
 
 
 # How a row's words and numbers are read.
@@ -323,8 +333,19 @@ def _core(name: str) -> str:
 
 def architecture(row: Mapping[str, Any]) -> Transformer:
     """A row's model: by its name in table `transformers`, or built from its numbers."""
-    name = re.sub(r"\(.*?\)", "", str(row["model"])).split("/")[-1]
-    billions = _number(row, "params_b")
+    name = _named(str(row["model"]))
+    return inputs.architecture(name) if name else _by_numbers(row)
+
+
+def _bare(name: str) -> str:
+    """A model's name without remarks and owner."""
+    return re.sub(r"\(.*?\)", "", name).split("/")[-1]
+
+
+@cache
+def _named(said: str) -> str | None:
+    """The model of table `transformers` that a usual spelling means, if any."""
+    name = _bare(said)
     table = facts.table("transformers").select("name", "spellings", "parameters_published")
     known = table.collect().iter_rows()
     best = None
@@ -333,17 +354,7 @@ def architecture(row: Mapping[str, Any]) -> Transformer:
             match = _likeness(name, spelling, parameters)
             if match and (best is None or match > best[0]):
                 best = match, each
-    if best:
-        return inputs.architecture(best[1])
-    return _by_numbers(row, name, billions)
-
-
-@cache
-def _read_as(model: Transformer) -> str:
-    """How a model was understood: its name in table `transformers`, or its shape."""
-    table = facts.table("transformers").collect()["name"].to_list()
-    named = [name for name in table if inputs.architecture(name) == model]
-    return named[0] if named else f"dense, {model.layers} layers, {model.width:,} wide"
+    return best[1] if best else None
 
 
 def _likeness(name: str, spelling: str, parameters: float) -> int:
@@ -372,7 +383,8 @@ def _same(said: str, meant: str) -> bool:
     return said == meant or ("." in meant and meant.split(".")[0] == said)
 
 
-def _by_numbers(row: Mapping[str, Any], name: str, billions: float | None) -> Transformer:
+def _by_numbers(row: Mapping[str, Any]) -> Transformer:
+    name, billions = _bare(str(row["model"])), _number(row, "params_b")
     size = re.search(r"(\d+(?:\.\d+)?)\s*([mbt])\b", name.lower())
     if billions is None and size:
         billions = float(size[1]) * {"m": 1e-3, "b": 1.0, "t": 1e3}[size[2]]
@@ -448,13 +460,7 @@ def _precision(said: Any) -> str:
 
 
 def _tokens_per_s(
-    row: Mapping[str, Any],
-    model: Transformer,
-    layout: Layout,
-    cluster: Cluster,
-    batch: int,
-    count: int,
-    year: int | None,
+    row: Mapping[str, Any], step_tokens: float, peak: float, counted_flop: Callable[[], float]
 ) -> float:
     """Measured tokens per second of an accelerator, from the most direct number of the row."""
     tokens = _number(row, "tokens_per_s_per_accelerator")
@@ -462,23 +468,22 @@ def _tokens_per_s(
         return tokens
     seconds = _number(row, "step_s")
     if seconds:
-        return batch * layout.context / count / seconds
+        return step_tokens / seconds
     teraflops, share = _number(row, "tflops_per_accelerator"), _number(row, "mfu")
     if teraflops:
         flops = 1e12 * teraflops
     elif share:
-        flops = cluster.flops_16 * (share / 100 if share > 1.5 else share)
+        flops = peak * (share / 100 if share > 1.5 else share)
     else:
         raise StackbookError(f"nothing is measured; give one of {', '.join(MEASURED)}")
-    return flops / _counted_flop(row, model, layout, year)
+    return flops / counted_flop()
 
 
 def _counted_flop(
-    row: Mapping[str, Any], model: Transformer, layout: Layout, year: int | None
+    row: Mapping[str, Any], model: Transformer, layout: Layout, again: int | None, year: int | None
 ) -> float:
     """FLOP of a token as the source counts them: with whole sequences, if it does not say."""
     told = row.get("flop_counted")
-    again = RECOMPUTED.get(str(row.get("recompute") or "").strip().lower())
     if not told and again == 2 and year and year < MFU_SINCE:
         told = "hardware"
     unseen = layout.context - layout.attended
