@@ -55,6 +55,17 @@ def read(**cells: Any) -> Measurement:
         ("Ironwood", "TPU v7"),
         ("V100", "V100 SXM2 16GB"),
         ("v100-32gb", "V100 SXM2 32GB"),
+        ("b200_sxm", "B200"),
+        ("8xH100", "H100 SXM"),
+        ("h100_pcie", "H100 PCIe"),
+        ("NVIDIA H200-NVL-141GB", "H200 NVL"),
+        ("Virtualized NVIDIA H200-SXM-141GB", "H200 SXM"),
+        ("AMD Instinct MI325X 256GB HBM3e", "MI325X"),
+        ("rtx_pro_6000", "RTX Pro 6000 Blackwell"),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "RTX Pro 6000 Blackwell Server"),
+        ("H800", "H800 SXM"),
+        ("Gaudi3", "Gaudi 3"),
+        ("tpu7x", "TPU v7"),
     ],
 )
 def test_spellings_of_accelerators(said: str, meant: str) -> None:
@@ -75,10 +86,43 @@ def test_spellings_of_accelerators(said: str, meant: str) -> None:
         ("mpt-760m", "MPT 760M"),
         ("DeepSeekV3 (w/o MTP)", "DeepSeek V3"),
         ("mixtral 8x22b", "Mixtral 8x22B"),
+        ("Qwen/Qwen3.5-397B-A17B-FP8", "Qwen3.5 397B A17B"),
+        ("Qwen/Qwen3-Next-80B-A3B-Instruct", "Qwen3 Next 80B A3B"),
+        ("Qwen/Qwen3-235B-A22B-Thinking-2507", "Qwen3 235B A22B"),
+        ("Qwen3-32B", "Qwen3 32B"),
+        ("llama2-70b-99.9", "Llama 2 70B"),
+        ("LLaMA 70B", "Llama 2 70B"),
+        ("llama3_1-405b-fp8", "Llama 3.1 405B"),
+        ("nvidia/Llama-3.3-70B-Instruct-FP4", "Llama 3.1 70B"),
+        ("nvidia/DeepSeek-R1-NVFP4", "DeepSeek V3"),
+        ("deepseek-ai/DeepSeek-R1-0528", "DeepSeek V3"),
+        ("DeepSeek-V3/R1", "DeepSeek V3"),
+        ("DeepSeek-V3.1", "DeepSeek V3"),
+        ("openai/gpt-oss-120b", "gpt-oss 120B"),
+        ("gptj-99", "GPT-J 6B"),
+        ("google/gemma-3-27b-it", "Gemma 3 27B"),
+        ("Mistral-Large-Instruct-2407", "Mistral Large 2"),
+        ("nvidia/Kimi-K2.5-NVFP4", "Kimi K2"),
+        ("MiniMaxAI/MiniMax-M2.5", "MiniMax-M2"),
+        ("zai-org/GLM-4.7-FP8", "GLM-4.5"),
     ],
 )
 def test_spellings_of_models(said: str, meant: str) -> None:
     assert throughput.architecture(USUAL | {"model": said}) == inputs.architecture(meant)
+
+
+@pytest.mark.parametrize(
+    "said", ["Qwen3.5-35B-A3B", "GLM-4.7-Flash-30B-A3B", "Mixtral-8x3B", "Qwen3-VL-30B-A3B"]
+)
+def test_a_sparse_model_of_another_shape_is_not_taken_for_one_that_is_known(said: str) -> None:
+    with pytest.raises(StackbookError, match="is sparse and not in table transformers"):
+        throughput.architecture(USUAL | {"model": said})
+
+
+@pytest.mark.parametrize("said", ["DeepSeek-V3.2", "GLM-5", "Mistral Large", "DeepSeek-R1-Distill"])
+def test_a_model_that_may_have_another_shape_is_not_taken_for_its_namesake(said: str) -> None:
+    with pytest.raises(StackbookError, match="is not in table transformers; give its layers"):
+        throughput.architecture(USUAL | {"model": said})
 
 
 def test_a_model_is_built_from_its_numbers() -> None:
@@ -166,6 +210,9 @@ def test_before_mfu_recomputed_work_counted() -> None:
         ({"seq_len": "long"}, "seq_len is 'long', no number"),
         ({"tp": "-1"}, "tp is '-1'; give 0 or more"),
         ({"accelerator": "abacus"}, "accelerator 'abacus' is not in table accelerators"),
+        ({"accelerator": "Arc Pro B60 Dual 48G"}, "'Arc Pro B60 Dual 48G' is not in table acc"),
+        ({"accelerator": "MI325X (x16), MI300X (x8)"}, "is of several kinds; give rows of one"),
+        ({"model": "Qwen3.5-397B-A17B"}, "45 layers with linear attention is not modelled; take"),
         ({"precision": "int3"}, "precision is 'int3'; give BF16, FP8, MXFP8 or NVFP4"),
         ({"precision": "fp8", "accelerator": "A100"}, "has no fp8_flops in table accelerators"),
         ({"model": "nobody's"}, "not in table transformers; give its layers and hidden, or params"),

@@ -17,6 +17,8 @@ MODELS = {r["name"]: transformer(**{f: r[f] for f in Transformer._fields}) for r
 ACTIVE = [row for row in ROWS if row["active_published"]]
 DENSE = {"layers": 2, "width": 64, "heads": 4, "kv_heads": 4, "head_size": 16, "ffn": 256}
 DENSE |= {"gated": False, "vocabulary": 1000, "tied": True}
+LINEAR = {"linear_layers": 1, "linear_heads": 4, "linear_key_heads": 2, "linear_key_size": 16}
+LINEAR |= {"linear_value_size": 16}
 
 
 @st.composite
@@ -38,21 +40,39 @@ def models(draw):
         row["shared_experts"] = draw(st.integers(0, 2))
     if draw(st.booleans()):
         row |= {"window_layers": draw(st.integers(1, layers)), "window": draw(size)}
+    if "kv_heads" in row:
+        row["output_gate"] = draw(st.booleans())
+    most = layers - max(1, row.get("window_layers", 0))
+    if most and draw(st.booleans()):
+        key_heads = draw(st.integers(1, 4))
+        row |= {"linear_layers": draw(st.integers(1, most)), "linear_key_heads": key_heads}
+        row["linear_heads"] = key_heads * draw(st.integers(1, 4))
+        row |= {"linear_key_size": draw(size), "linear_value_size": draw(size)}
     return transformer(**row)
+
+
+def windows(m):
+    """Most tokens that one attends to, of each layer that has keys and values."""
+    full = m.layers - m.linear_layers
+    return [m.window if n < m.window_layers else inf for n in range(full)]
 
 
 def matrices(m, experts):
     """Shapes of all weight matrices, where a layer with experts has `experts` routed ones."""
     yield from [(m.vocabulary, m.width)] * (1 if m.tied else 2)
     for layer in range(m.layers):
-        if m.kv_rank:
+        if layer >= m.layers - m.linear_layers:
+            yield from [(m.width, m.linear_key_heads * m.linear_key_size)] * 2
+            yield from [(m.width, m.linear_heads * m.linear_value_size)] * 3
+            yield from [(m.width, m.linear_heads)] * 2
+        elif m.kv_rank:
             query = m.heads * (m.nope_size + m.rope_size)
             yield from [(m.width, m.q_rank), (m.q_rank, query)] if m.q_rank else [(m.width, query)]
             yield from [(m.width, m.kv_rank), (m.width, m.rope_size)]
             yield from [(m.kv_rank, m.heads * m.nope_size), (m.kv_rank, m.heads * m.v_head_size)]
             yield (m.heads * m.v_head_size, m.width)
         else:
-            yield from [(m.width, m.heads * m.head_size)] * 2
+            yield from [(m.width, m.heads * m.head_size)] * (3 if m.output_gate else 2)
             yield from [(m.width, m.kv_heads * m.head_size)] * 2
         has_experts = layer < m.expert_layers
         if has_experts:
@@ -90,6 +110,14 @@ def test_active_parameters_within_3_percent_of_the_published_count(row):
 def test_kv_bytes_per_token_as_published(name, published):
     """Zhao et al. 2025 (Insights into DeepSeek-V3), table 1, in two bytes a number."""
     assert MODELS[name].kv_bytes_per_token(2) == published
+
+
+def test_linear_attention_keeps_a_state_in_place_of_a_cache():
+    """By hand: 45 layers of 64 heads of 128 x 128, and 15 with 2 heads of keys and values."""
+    m = MODELS["Qwen3.5 397B A17B"]
+    assert m.kv_bytes_per_token(2) == 15 * 2 * 2 * 256 * 2
+    assert m.state_bytes(4) == 45 * 64 * 128 * 128 * 4
+    assert MODELS["DeepSeek V3"].state_bytes(4) == 0
 
 
 @pytest.mark.parametrize(("name", "published"), [("DeepSeek V3", 250e9), ("DeepSeek V2", 155e9)])
@@ -145,13 +173,14 @@ def test_flop_are_those_of_all_products(model, context):
     """Matrix by matrix and token by token; tokens of a sequence, and one after it."""
     looked_up = 0 if model.tied else model.vocabulary * model.width
     products = sum(map(prod, matrices(model, model.active_experts))) - looked_up
-    windows = [model.window if n < model.window_layers else inf for n in range(model.layers)]
-    seen = [sum(min(i, w) for w in windows) for i in range(1, context + 1)]
+    seen = [sum(min(i, w) for w in windows(model)) for i in range(1, context + 1)]
     if model.kv_rank:
         size, decoded = model.nope_size + model.rope_size, model.kv_rank + model.rope_size
         forward, decode = size + model.v_head_size, decoded + model.kv_rank
     else:
         forward = decode = 2 * model.head_size
+    state = model.linear_key_size * model.linear_value_size  # read, corrected and read, a token
+    products += 3 * model.linear_layers * model.linear_heads * state
     mean = 2 * products + 2 * model.heads * forward * sum(seen) / context
     assert model.forward_flop_per_token(context) == pytest.approx(mean)
     assert model.training_flop_per_token(context) == pytest.approx(3 * mean)
@@ -162,8 +191,7 @@ def test_flop_are_those_of_all_products(model, context):
 @given(models(), st.integers(1, 200), st.sampled_from([0.5, 1.0, 2.0]))
 def test_cache_holds_what_a_token_can_still_attend_to(model, context, number_bytes):
     size = model.kv_rank + model.rope_size or 2 * model.kv_heads * model.head_size
-    windows = [model.window if n < model.window_layers else inf for n in range(model.layers)]
-    numbers = sum(size * min(context, w) for w in windows)
+    numbers = sum(size * min(context, w) for w in windows(model))
     assert model.kv_bytes(context, number_bytes) == pytest.approx(numbers * number_bytes)
 
 
@@ -231,6 +259,7 @@ def test_context_batch_and_precision_may_be_arrays():
     [
         (kernels.grouped_query_parameters, (64, 4, 8, 16)),
         (kernels.latent_parameters, (64, 4, 0, 0, 8, 8, 8)),
+        (kernels.linear_parameters, (64, 2, 4, 16, 16)),
         (kernels.ffn_parameters, (64, 64, 2)),
         (kernels.kv_bytes_per_token, (2, 0, 16, 2)),
         (kernels.latent_kv_bytes_per_token, (2, 64, -1, 2)),
@@ -253,6 +282,11 @@ def test_outside_the_domain_is_nan(kernel, args, assert_nan):
         ({"layers": nan}, "layers: nan is out of range; give a whole number, 1 or more"),
         ({"window_layers": 1}, "window: 0 is out of range; give a whole number, 1 or more"),
         ({"kv_rank": 8}, "nope_size: 0 is out of range; give a whole number, 1 or more"),
+        ({"linear_layers": 1}, "linear_heads: 0 is out of range; give a whole number, 1 or more"),
+        (LINEAR | {"linear_layers": 2}, "leave too few of 2 layers for keys and values; give at"),
+        (LINEAR | {"window_layers": 2, "window": 8}, "leave too few of 2 layers for keys and"),
+        (LINEAR | {"linear_key_heads": 3}, "linear_key_heads: 3 does not divide linear_heads, 4"),
+        ({"output_gate": 2}, "output_gate: 2 is out of range; give true or false"),
         ({"gated": 2}, "gated: 2 is out of range; give true or false"),
         ({"ffn": 0}, "ffn: 0 is out of range; give 1 or more, as 2 layers have no experts"),
         ({"depth": 2}, "unexpected keyword argument 'depth'; the fields are layers, width, heads"),

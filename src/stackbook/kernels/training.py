@@ -142,13 +142,18 @@ class Step(NamedTuple):
 
 
 def layout(model: Transformer, context: float) -> Layout:
-    """A transformer's sizes at a length of sequence.
+    """A transformer's sizes at a length of sequence; ValueError where attention is linear.
 
-    model: the architecture [1]
+    model: the architecture [1], all of whose layers have keys and values
     context: tokens of a sequence [1], 1 or more
     returns: [1]
     source: definition of Layout
     """
+    if model.linear_layers:
+        raise ValueError(
+            f"linear_layers: training of {model.linear_layers} layers with linear attention is not "
+            "modelled; take a model without"
+        )
     if model.kv_rank:
         out = model.heads * model.v_head_size
         into = model.attention_parameters / model.layers / model.width - out
@@ -157,7 +162,7 @@ def layout(model: Transformer, context: float) -> Layout:
     else:
         out = model.heads * model.head_size
         keys_values = 2 * model.kv_heads * model.head_size
-        into, scored = out + keys_values, 2 * out
+        into, scored = (1 + model.output_gate) * out + keys_values, 2 * out
     full: Any = (model.layers - model.window_layers) * mean_attended(context, context)
     if model.window_layers:
         full += model.window_layers * mean_attended(context, model.window)

@@ -59,6 +59,25 @@ def latent_parameters(
 
 
 @formula
+def linear_parameters(
+    width: float, heads: float, key_heads: float, key_size: float, value_size: float
+) -> float:
+    """Parameters of a layer's linear attention with gates (Gated DeltaNet).
+
+    width: numbers of a token's state [1], above 0
+    heads, key_heads: of values [1], of queries and of keys [1]
+    key_size, value_size: numbers of a head's key [1], of its value [1]
+    returns: [1]
+    source: Yang et al. 2024 (Gated Delta Networks); Qwen3-Next
+    """
+    if not (width > 0 and heads >= key_heads > 0 and key_size > 0 and value_size > 0):
+        return nan
+    # Queries and keys; two gates of the state a head; values, gate of the output, output matrix.
+    # A Mamba 2 layer is this with groups for heads of keys, but for one gate less.
+    return width * (2 * key_heads * key_size + 2 * heads + 3 * heads * value_size)
+
+
+@formula
 def ffn_parameters(width: float, ffn: float, gated: float) -> float:
     """Parameters of a feed-forward network, or of one expert.
 
@@ -163,6 +182,12 @@ class Transformer(NamedTuple):
     expert_ffn: int = 0
     window_layers: int = 0  # layers in which a token attends to the last `window` tokens only
     window: int = 0
+    linear_layers: int = 0  # layers with linear attention: a state, no keys and values of tokens
+    linear_heads: int = 0  # of values; the state of each has a row for each number of a key
+    linear_key_heads: int = 0  # of queries and of keys
+    linear_key_size: int = 0
+    linear_value_size: int = 0
+    output_gate: bool = False  # queries of the other layers gate what leaves attention, at twice
 
     @property
     def embedding_parameters(self) -> float:
@@ -172,8 +197,17 @@ class Transformer(NamedTuple):
     @property
     def attention_parameters(self) -> float:
         """Of all layers."""
+        linear = 0.0
+        if self.linear_layers:
+            linear = linear_parameters(
+                self.width,
+                self.linear_heads,
+                self.linear_key_heads,
+                self.linear_key_size,
+                self.linear_value_size,
+            )
         if self.kv_rank:
-            return self.layers * latent_parameters(
+            full = latent_parameters(
                 self.width,
                 self.heads,
                 self.kv_rank,
@@ -182,9 +216,10 @@ class Transformer(NamedTuple):
                 self.rope_size,
                 self.v_head_size,
             )
-        return self.layers * grouped_query_parameters(
-            self.width, self.heads, self.kv_heads, self.head_size
-        )
+        else:
+            full = grouped_query_parameters(self.width, self.heads, self.kv_heads, self.head_size)
+            full += self.output_gate * self.width * self.heads * self.head_size
+        return self.linear_layers * linear + self._kv_layers * full
 
     @property
     def routed_parameters(self) -> float:
@@ -228,38 +263,49 @@ class Transformer(NamedTuple):
         """Bytes of cache that a token adds, while no window is full."""
         if self.kv_rank:
             return latent_kv_bytes_per_token(
-                self.layers, self.kv_rank, self.rope_size, number_bytes
+                self._kv_layers, self.kv_rank, self.rope_size, number_bytes
             )
-        return kv_bytes_per_token(self.layers, self.kv_heads, self.head_size, number_bytes)
+        return kv_bytes_per_token(self._kv_layers, self.kv_heads, self.head_size, number_bytes)
 
     def kv_bytes(self, context: Any, number_bytes: Any) -> Any:
         """Bytes of cache of a sequence of `context` tokens."""
         in_layers = self._over_layers(context, np.minimum(context, self.window))
-        return self.kv_bytes_per_token(number_bytes) / self.layers * in_layers
+        return self.kv_bytes_per_token(number_bytes) / self._kv_layers * in_layers
+
+    def state_bytes(self, number_bytes: Any) -> Any:
+        """Bytes of a sequence's state in linear attention, however long the sequence is.
+
+        A short convolution before it keeps a few tokens more, about 4%, which are not counted.
+        """
+        return self._state_numbers * number_bytes
 
     def decode_flop(self, context: Any) -> Any:
         """FLOP of one more token, which attends to `context` tokens, itself included.
 
         Latent attention is counted as it is decoded, with queries and values in the latent space:
         it spares the expansion of all keys and values, at 2 `kv_rank` + `rope_size` products for
-        each token and head.
+        each token and head. Linear attention reads a value at the key from its state, corrects the
+        state by it, and reads at the query: 3 products for each number of the state.
         """
         in_layers = self._over_layers(context, np.minimum(context, self.window))
         size = 2 * self.kv_rank + self.rope_size if self.kv_rank else 2 * self.head_size
-        return 2 * self.matmul_parameters + 2 * self.heads * size * in_layers
+        attention = 2 * self.heads * size * in_layers + 6 * self._state_numbers
+        return 2 * self.matmul_parameters + attention
 
     def forward_flop_per_token(self, context: Any) -> Any:
         """Mean FLOP of a token of a sequence of `context`, as in training and in prefill.
 
         A token attends to those before it and itself, half the sequence on average; Megatron's and
-        PaLM's papers count the whole sequence for each.
+        PaLM's papers count the whole sequence for each. Linear attention is counted as in decode;
+        kernels that take 64 tokens at a time do about twice that, to do it in larger products.
         """
         windowed: Any = mean_attended(context, self.window) if self.window_layers else 0.0
         in_layers = self._over_layers(mean_attended(context, context), windowed)
         size = 2 * self.head_size
         if self.kv_rank:
             size = self.nope_size + self.rope_size + self.v_head_size
-        return 2 * self.matmul_parameters + 2 * self.heads * size * in_layers
+        attention = 2 * self.heads * size * in_layers + 6 * self._state_numbers
+        return 2 * self.matmul_parameters + attention
 
     def training_flop_per_token(self, context: Any) -> Any:
         """Mean FLOP of a training token: forward, and twice that backward."""
@@ -269,11 +315,20 @@ class Transformer(NamedTuple):
     def _looked_up(self) -> float:
         return 0.0 if self.tied else float(self.vocabulary * self.width)
 
+    @property
+    def _kv_layers(self) -> int:
+        return self.layers - self.linear_layers
+
+    @property
+    def _state_numbers(self) -> int:
+        size = self.linear_key_size * self.linear_value_size
+        return self.linear_layers * self.linear_heads * size
+
     def _with_experts(self, share: Any) -> Any:
         return self.parameters - (1 - share) * self.routed_parameters
 
     def _over_layers(self, full: Any, windowed: Any) -> Any:
-        return (self.layers - self.window_layers) * full + self.window_layers * windowed
+        return (self._kv_layers - self.window_layers) * full + self.window_layers * windowed
 
 
 AT_LEAST_1 = ("layers", "width", "heads", "vocabulary")
@@ -282,12 +337,15 @@ WITH = {  # what has to be there with a field that is above 0
     "kv_rank": ("nope_size", "v_head_size"),
     "expert_layers": ("experts", "active_experts", "expert_ffn"),
     "window_layers": ("window",),
+    "linear_layers": ("linear_heads", "linear_key_heads", "linear_key_size", "linear_value_size"),
 }
 AT_MOST = {
     "kv_heads": "heads",
     "expert_layers": "layers",
     "active_experts": "experts",
     "window_layers": "layers",
+    "linear_layers": "layers",
+    "linear_key_heads": "linear_heads",
 }
 
 
@@ -313,7 +371,7 @@ def transformer(**row: Any) -> Transformer:
         most = getattr(model, AT_MOST.get(name, name))
         if value > most:
             raise ValueError(f"{name}: {value} is above {AT_MOST[name]}, {most}; give that or less")
-    for name in ("gated", "tied"):
+    for name in ("gated", "tied", "output_gate"):
         if getattr(model, name) not in (False, True):
             raise ValueError(f"{name}: {getattr(model, name)} is out of range; give true or false")
     if model.ffn == 0 and model.expert_layers < model.layers:
@@ -326,8 +384,16 @@ def transformer(**row: Any) -> Transformer:
             f"kv_heads: {model.kv_heads} with kv_rank {model.kv_rank}; "
             "give the one that the attention has, and 0 for the other"
         )
-    if model.kv_heads and model.heads % model.kv_heads:
+    for part, whole in (("kv_heads", "heads"), ("linear_key_heads", "linear_heads")):
+        some, every = getattr(model, part), getattr(model, whole)
+        if some and every % some:
+            raise ValueError(f"{part}: {some} does not divide {whole}, {every}; give a divisor")
+    most = model.layers - max(1, model.window_layers)
+    if model.linear_layers > most:
         raise ValueError(
-            f"kv_heads: {model.kv_heads} does not divide heads, {model.heads}; give a divisor"
+            f"linear_layers: {model.linear_layers} leave too few of {model.layers} layers for keys "
+            f"and values; give at most {most}"
         )
+    if model.output_gate and model.kv_rank:
+        raise ValueError("output_gate: true is not counted with kv_rank; give false")
     return model

@@ -20,6 +20,7 @@ from . import (
     mlperf,
     plans,
     scaling,
+    serving_prices,
     training,
     training_cost,
 )
@@ -36,6 +37,7 @@ CASES: dict[Key, Callable[[], float]] = {
     **failures.CASES,
     **training_cost.CASES,
     **mlperf.CASES,
+    **serving_prices.CASES,
 }
 
 

@@ -303,15 +303,23 @@ def plain(name: str) -> str:
     return re.sub(r"[^a-z0-9.]", "", name.lower())
 
 
+@cache
 def accelerator(name: str) -> str:
     """The row of table `accelerators` that a usual spelling means: h100_80gb, DGX-GB300, v5p."""
+    if len(re.findall(r"\(x\d+\)", name)) > 1:
+        raise StackbookError(f"accelerator {name!r} is of several kinds; give rows of one kind")
     names: list[str] = facts.table("accelerators").collect()["name"].to_list()
-    said = plain(name).replace("trillium", "tpuv6e").replace("ironwood", "tpuv7")
-    said = re.sub(r"(?<![a-z])v(\d[ep]?)(?!\d)", r"tpuv\1", said.replace("tpuv", "v"))
+    words = re.sub(r"[^a-z0-9.]+", " ", name.lower())
+    for nickname, version in (("trillium", "v6e"), ("ironwood", "v7"), ("tpu7x", "v7")):
+        words = words.replace(nickname, version)
+    words = re.sub(r"(?<![a-z])v(\d[ep]?)(?!\d)", r"tpuv\1", re.sub(r"tpu ?v", "v", words))
+    said = plain(words)
     exact = [each for each in names if plain(each) == said]
     if exact:
         return exact[0]
-    near = {each: core for each in names if (core := _core(each)) in said}
+    cores = {each: _core(each) for each in names}
+    words = words.replace("blackwell ", "")
+    near = {each: core for each, core in cores.items() if _starts(core, words)}
     if not near:
         raise StackbookError(f"accelerator {name!r} is not in table accelerators")
     longest = max(map(len, near.values()))
@@ -328,7 +336,12 @@ def accelerator(name: str) -> str:
 
 def _core(name: str) -> str:
     """A name without what tells a chip's boards apart."""
-    return re.sub(r"(sxm\d?|pcie|nvl|\d+gb)", "", plain(name))
+    return re.sub(r"(sxm\d?|pcie|nvl|\d+gb|blackwell)", "", plain(name))
+
+
+def _starts(core: str, words: str) -> bool:
+    """Whether a core starts one of the words, be it after a count: L4 is not in dual 48 GB."""
+    return re.search(r"(?<![a-wyz])" + " ?".join(map(re.escape, core)), words) is not None
 
 
 def architecture(row: Mapping[str, Any]) -> Transformer:
@@ -345,16 +358,24 @@ def _bare(name: str) -> str:
 @cache
 def _named(said: str) -> str | None:
     """The model of table `transformers` that a usual spelling means, if any."""
-    name = _bare(said)
     table = facts.table("transformers").select("name", "spellings", "parameters_published")
-    known = table.collect().iter_rows()
+    known = table.collect().rows()
     best = None
-    for each, spellings, parameters in known:
-        for spelling in (each, *(spellings.split(";") if spellings else ())):
-            match = _likeness(name, spelling, parameters)
-            if match and (best is None or match > best[0]):
-                best = match, each
+    for name in dict.fromkeys((said, _bare(said))):
+        for each, spellings, parameters in known:
+            for spelling in (each, *(spellings.split(";") if spellings else ())):
+                match = _likeness(_unremarked(name), spelling, parameters)
+                if match and (best is None or match > best[0]):
+                    best = match, each
     return best[1] if best else None
+
+
+def _unremarked(name: str) -> str:
+    """A name without an accuracy of MLPerf, precision or tuning; its version with a point."""
+    name = re.sub(r"-99(\.9)?$", "", name.lower())
+    remarks = r"(nv|mx)?fp\d+|bf16|int\d|w\da\d+|awq|gptq|thinking|hf|it"
+    name = re.sub(rf"[-_ ]({remarks})(?![a-z0-9])", "", name)
+    return re.sub(r"(?<=\d)_(?=\d[-_ ])", ".", name)
 
 
 def _likeness(name: str, spelling: str, parameters: float) -> int:
