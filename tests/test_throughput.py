@@ -12,8 +12,9 @@ import pytest
 
 from stackbook import StackbookError, facts, inputs
 from stackbook.kernels import training
-from stackbook.validation import calibrate, throughput
-from stackbook.validation.throughput import Measurement, Unread
+from stackbook.validation import calibrate, reading, throughput
+from stackbook.validation.reading import Unread
+from stackbook.validation.throughput import Measurement
 
 USUAL = {
     "model": "Llama 3.1 8B",
@@ -69,7 +70,7 @@ def read(**cells: Any) -> Measurement:
     ],
 )
 def test_spellings_of_accelerators(said: str, meant: str) -> None:
-    assert throughput.accelerator(said) == meant
+    assert reading.accelerator(said) == meant
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_spellings_of_accelerators(said: str, meant: str) -> None:
     ],
 )
 def test_spellings_of_models(said: str, meant: str) -> None:
-    assert throughput.architecture(USUAL | {"model": said}) == inputs.architecture(meant)
+    assert reading.architecture(USUAL | {"model": said}) == inputs.architecture(meant)
 
 
 @pytest.mark.parametrize(
@@ -116,29 +117,29 @@ def test_spellings_of_models(said: str, meant: str) -> None:
 )
 def test_a_sparse_model_of_another_shape_is_not_taken_for_one_that_is_known(said: str) -> None:
     with pytest.raises(StackbookError, match="is sparse and not in table transformers"):
-        throughput.architecture(USUAL | {"model": said})
+        reading.architecture(USUAL | {"model": said})
 
 
 @pytest.mark.parametrize("said", ["DeepSeek-V3.2", "GLM-5", "Mistral Large", "DeepSeek-R1-Distill"])
 def test_a_model_that_may_have_another_shape_is_not_taken_for_its_namesake(said: str) -> None:
     with pytest.raises(StackbookError, match="is not in table transformers; give its layers"):
-        throughput.architecture(USUAL | {"model": said})
+        reading.architecture(USUAL | {"model": said})
 
 
 def test_a_model_is_built_from_its_numbers() -> None:
     numbers = {"model": "mine", "layers": "40", "hidden": "5120", "heads": "40"}
-    found = throughput.architecture(numbers)
+    found = reading.architecture(numbers)
     assert (found.layers, found.width, found.heads, found.head_size) == (40, 5120, 40, 128)
     assert found.ffn == 4 * 5120
-    wide = throughput.architecture(numbers | {"params_b": "20"})
+    wide = reading.architecture(numbers | {"params_b": "20"})
     assert wide.parameters == pytest.approx(20e9, rel=0.01)
 
 
 @pytest.mark.parametrize("billions", [0.125, 1.3, 22, 175, 1000])
 def test_a_model_is_built_from_its_size(billions: float) -> None:
-    by_cell = throughput.architecture({"model": "mine", "params_b": str(billions)})
+    by_cell = reading.architecture({"model": "mine", "params_b": str(billions)})
     assert by_cell.parameters == pytest.approx(billions * 1e9, rel=0.1)
-    assert throughput.architecture({"model": f"mine-{billions:g}B"}) == by_cell
+    assert reading.architecture({"model": f"mine-{billions:g}B"}) == by_cell
 
 
 def test_blank_cells_are_no_numbers() -> None:

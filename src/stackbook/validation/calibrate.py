@@ -16,7 +16,8 @@ from scipy.optimize import least_squares
 
 from stackbook import facts, inputs
 from stackbook.kernels.training import Efficiency, Plan, step_seconds
-from stackbook.validation.throughput import Measurement, completed, published, sizes
+from stackbook.validation.reading import sizes
+from stackbook.validation.throughput import Measurement, completed, published
 
 Array = NDArray[np.float64]
 Whole = NDArray[np.int64]

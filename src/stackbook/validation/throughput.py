@@ -7,24 +7,21 @@ fastest plan that agrees with what it says.
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
-from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from stackbook import StackbookError, facts, inputs, nearest
+from stackbook import StackbookError, facts, inputs
 from stackbook.kernels import training
 from stackbook.kernels.training import Cluster, Efficiency, Layout, Plan
-from stackbook.kernels.transformer import Transformer, transformer
+from stackbook.kernels.transformer import Transformer
+from stackbook.validation import reading
+from stackbook.validation.reading import Unread
 
 REQUIRED = ("model", "accelerator", "accelerators", "seq_len")
 MEASURED = ("tokens_per_s_per_accelerator", "step_s", "tflops_per_accelerator", "mfu")
-EMPTY = {"", "n/a", "na", "nan", "null", "none", "-", "?"}
 RECOMPUTED = {"none": 0, "no": 0, "false": 0, "selective": 1, "full": 2, "yes": 2, "true": 2}
-VOCABULARY = 50_304  # of a model known by its numbers alone: GPT-2's, padded
 BATCH_TOKENS = 4e6  # of a step whose batch is not told
-ASPECT = 100  # width over layers of a model known by its parameters alone; GPT-3 has 128
 ROOM = 1.35  # memory that a run may take by our count: it ran, whatever it left out or offloaded
 FUSED_SINCE = 2023  # FlashAttention (May 2022) is in use; before, scores crossed memory
 MFU_SINCE = 2022  # PaLM (April 2022) counts model FLOP; before, recomputation counted too
@@ -58,34 +55,13 @@ class Measurement(NamedTuple):
         return inputs.run_kind(self.layout.experts > 0, self.family, self.precision)
 
 
-class Unread(NamedTuple):
-    """A row that cannot be computed, and why."""
-
-    line: int
-    model: str
-    reason: str
-
-
 def read(path: str) -> tuple[list[Measurement], list[Unread], list[str]]:
     """The measurements of a CSV file in the layout of table `training_throughput`.
 
     With the rows that cannot be computed, and a hint at each column that is likely misspelt.
     """
-    table = inputs.cells(path)
-    missing = [name for name in REQUIRED if name not in table.columns]
-    if missing or not set(MEASURED) & set(table.columns):
-        wanted = ", ".join(missing) or f"any of {', '.join(MEASURED)}"
-        raise StackbookError(f"{path} lacks {wanted}; its columns are {', '.join(table.columns)}")
-    return *measurements(table.iter_rows(named=True)), _misspelt(table.columns)
-
-
-def _misspelt(columns: list[str]) -> list[str]:
-    """Columns that are not read, but near the name of one that is; a line each."""
-    known = facts.package().resource("training_throughput")["schema"]["fields"]
-    names = [field["name"] for field in known]
-    unread = [each for each in columns if each not in names]
-    hints = {each: nearest(each, [n for n in names if n not in columns]) for each in unread}
-    return [f"column {each} is not read{hint}" for each, hint in hints.items() if hint]
+    rows, hints = reading.read(path, "training_throughput", REQUIRED, MEASURED)
+    return *measurements(rows), hints
 
 
 def published() -> list[Measurement]:
@@ -115,24 +91,24 @@ def measurements(
 
 def measurement(line: int, row: Mapping[str, Any]) -> Measurement:
     """A row as the kernels take it; StackbookError says what they cannot make of it."""
-    context = _number(row, "seq_len", least=1)
-    count = _whole(row, "accelerators")
+    context = reading.number(row, "seq_len", least=1)
+    count = reading.whole(row, "accelerators")
     if not context or not count:
         raise StackbookError(f"{'seq_len' if count else 'accelerators'} is empty")
-    name, precision = accelerator(str(row["accelerator"])), _precision(row.get("precision"))
+    name, precision = reading.accelerator(str(row["accelerator"])), _precision(row.get("precision"))
     cluster = inputs.cluster(name, precision)
-    model = architecture(row)
+    model = reading.architecture(row)
     layout = training.layout(model, context)
     given = _given(row, count)
-    year = _year(row)
+    year = reading.year(row)
     if year and year < FUSED_SINCE:
         given = {"cp": 1, "ep": 1} | given | {"fused": 0}
         given["sequence"] = int(given.get("recompute") != 2)
     given |= {"zero_bubble": 0, "offload": 0}
-    micro_batch, copies = _whole(row, "micro_batch") or 1, given.get("dp") or count
-    batch = _whole(row, "global_batch")
+    micro_batch, copies = reading.whole(row, "micro_batch") or 1, given.get("dp") or count
+    batch = reading.whole(row, "global_batch")
     if not batch:
-        if _number(row, "step_s"):
+        if reading.number(row, "step_s"):
             raise StackbookError(
                 "step_s needs global_batch; give it, or tokens_per_s_per_accelerator"
             )
@@ -199,7 +175,7 @@ class Prediction(NamedTuple):
         """How the model was understood: its name in table `transformers`, or its shape."""
         model = self.measured.model
         shape = f"dense, {model.layers} layers, {model.width:,} wide"
-        return _named(str(self.measured.row["model"])) or shape
+        return reading.named(str(self.measured.row["model"])) or shape
 
     @property
     def fits(self) -> bool:
@@ -240,7 +216,7 @@ def _seen() -> frozenset[Transformer]:
     """The models of table `training_throughput`."""
     columns = ["model", "params_b", "active_params_b", "layers", "hidden", "heads"]
     rows = facts.table("training_throughput").select(columns).unique().collect()
-    return frozenset(architecture(row) for row in rows.iter_rows(named=True))
+    return frozenset(reading.architecture(row) for row in rows.iter_rows(named=True))
 
 
 def predictions(
@@ -280,166 +256,18 @@ def summaries(predictions: list[Prediction]) -> list[Summary]:
 
 def _summary(group: str, predictions: list[Prediction]) -> Summary:
     covered = float(np.mean([one.covered for one in predictions]))
-    errors = sizes(np.array([one.error for one in predictions]))
+    errors = reading.sizes(np.array([one.error for one in predictions]))
     return Summary(group, len(predictions), **errors, coverage=covered)
 
 
-def sizes(errors: NDArray[np.float64]) -> dict[str, float]:
-    """How large errors are, and whether one side prevails."""
-    size = np.abs(errors)
-    return {
-        "median_error": float(np.median(size)),
-        "mean_error": float(size.mean()),
-        "p90_error": float(np.quantile(size, 0.9)),
-        "bias": float(np.median(errors)),
-    }
-
-
-# How a row's words and numbers are read.
-
-
-def plain(name: str) -> str:
-    """A name in small letters, without spaces and signs."""
-    return re.sub(r"[^a-z0-9.]", "", name.lower())
-
-
-@cache
-def accelerator(name: str) -> str:
-    """The row of table `accelerators` that a usual spelling means: h100_80gb, DGX-GB300, v5p."""
-    if len(re.findall(r"\(x\d+\)", name)) > 1:
-        raise StackbookError(f"accelerator {name!r} is of several kinds; give rows of one kind")
-    names: list[str] = facts.table("accelerators").collect()["name"].to_list()
-    words = re.sub(r"[^a-z0-9.]+", " ", name.lower())
-    for nickname, version in (("trillium", "v6e"), ("ironwood", "v7"), ("tpu7x", "v7")):
-        words = words.replace(nickname, version)
-    words = re.sub(r"(?<![a-z])v(\d[ep]?)(?!\d)", r"tpuv\1", re.sub(r"tpu ?v", "v", words))
-    said = plain(words)
-    exact = [each for each in names if plain(each) == said]
-    if exact:
-        return exact[0]
-    cores = {each: _core(each) for each in names}
-    words = words.replace("blackwell ", "")
-    near = {each: core for each, core in cores.items() if _starts(core, words)}
-    if not near:
-        raise StackbookError(f"accelerator {name!r} is not in table accelerators")
-    longest = max(map(len, near.values()))
-    among = [each for each, core in near.items() if len(core) == longest]
-    wanted = [w for w in ("pcie", "nvl", "sxm", "16gb", "32gb", "40gb", "80gb") if w in said]
-    wanted += [f"{size}gb" for size in re.findall(r"(\d\d)g(?!b)", said)]
-
-    def fit(each: str) -> tuple[int, bool, bool]:
-        key = plain(each)
-        return sum(word in key for word in wanted), "sxm" in key, "80gb" in key
-
-    return max(among, key=fit)
-
-
-def _core(name: str) -> str:
-    """A name without what tells a chip's boards apart."""
-    return re.sub(r"(sxm\d?|pcie|nvl|\d+gb|blackwell)", "", plain(name))
-
-
-def _starts(core: str, words: str) -> bool:
-    """Whether a core starts one of the words, be it after a count: L4 is not in dual 48 GB."""
-    return re.search(r"(?<![a-wyz])" + " ?".join(map(re.escape, core)), words) is not None
-
-
-def architecture(row: Mapping[str, Any]) -> Transformer:
-    """A row's model: by its name in table `transformers`, or built from its numbers."""
-    name = _named(str(row["model"]))
-    return inputs.architecture(name) if name else _by_numbers(row)
-
-
-def _bare(name: str) -> str:
-    """A model's name without remarks and owner."""
-    return re.sub(r"\(.*?\)", "", name).split("/")[-1]
-
-
-@cache
-def _named(said: str) -> str | None:
-    """The model of table `transformers` that a usual spelling means, if any."""
-    table = facts.table("transformers").select("name", "spellings", "parameters_published")
-    known = table.collect().rows()
-    best = None
-    for name in dict.fromkeys((said, _bare(said))):
-        for each, spellings, parameters in known:
-            for spelling in (each, *(spellings.split(";") if spellings else ())):
-                match = _likeness(_unremarked(name), spelling, parameters)
-                if match and (best is None or match > best[0]):
-                    best = match, each
-    return best[1] if best else None
-
-
-def _unremarked(name: str) -> str:
-    """A name without an accuracy of MLPerf, precision or tuning; its version with a point."""
-    name = re.sub(r"-99(\.9)?$", "", name.lower())
-    remarks = r"(nv|mx)?fp\d+|bf16|int\d|w\da\d+|awq|gptq|thinking|hf|it"
-    name = re.sub(rf"[-_ ]({remarks})(?![a-z0-9])", "", name)
-    return re.sub(r"(?<=\d)_(?=\d[-_ ])", ".", name)
-
-
-def _likeness(name: str, spelling: str, parameters: float) -> int:
-    """How well a name means a spelling: 3 exactly, 2 but for a version's tail, 1 with a size."""
-    if plain(name) == plain(spelling):
-        return 3
-    said, meant = _parts(name), _parts(spelling)
-    if len(said) == len(meant) and all(map(_same, said, meant)):
-        return 2
-    size = re.search(r"([\d.]+)([mbt])$", plain(name))
-    if size and said[: len(meant)] == meant and len(said) == len(meant) + 2:
-        told = float(size[1]) * {"m": 1e6, "b": 1e9, "t": 1e12}[size[2]]
-        return int(abs(told / parameters - 1) < 0.06)
-    return 0
-
-
-def _parts(name: str) -> list[str]:
-    name = re.sub(
-        r"meta|nvidia|google|mosaicml|instruct|base|chat|dense|pretrain", "", name.lower()
-    )
-    return re.findall(r"[a-z]+|\d+(?:\.\d+)?", name)
-
-
-def _same(said: str, meant: str) -> bool:
-    """Whether two parts are equal, or one is a version that stops before its point: 3 for 3.1."""
-    return said == meant or ("." in meant and meant.split(".")[0] == said)
-
-
-def _by_numbers(row: Mapping[str, Any]) -> Transformer:
-    name, billions = _bare(str(row["model"])), _number(row, "params_b")
-    size = re.search(r"(\d+(?:\.\d+)?)\s*([mbt])\b", name.lower())
-    if billions is None and size:
-        billions = float(size[1]) * {"m": 1e-3, "b": 1.0, "t": 1e3}[size[2]]
-    active = _number(row, "active_params_b")
-    mixed = re.search(r"a\d+(\.\d+)?b|\dx\d", plain(name))  # A3B, 8x7B
-    if mixed or (active and billions and active < 0.9 * billions):
-        raise StackbookError(
-            f"model {row['model']!r} is sparse and not in table transformers; add its architecture"
-        )
-    layers, width = _whole(row, "layers"), _whole(row, "hidden")
-    if not (layers and width):
-        if billions is None:
-            raise StackbookError(
-                f"model {row['model']!r} is not in table transformers; "
-                "give its layers and hidden, or params_b"
-            )
-        layers = max(1, round((billions * 1e9 / 12 / ASPECT**2) ** (1 / 3)))
-        width = 128 * max(1, round(ASPECT * layers / 128))
-    heads = _whole(row, "heads") or max(1, width // 128)
-    ffn = 4 * width
-    if billions:  # what attention and the embedding leave, if that is no ungated network of 4
-        rest = (billions * 1e9 - VOCABULARY * width) / layers - 4 * width**2
-        if not 0.8 < rest / (2 * width * ffn) < 1.25 and rest > 0:
-            ffn = max(1, round(rest / (2 * width)))
-    sizes = {"layers": layers, "width": width, "heads": heads, "kv_heads": heads, "ffn": ffn}
-    shape = {"head_size": max(1, width // heads), "vocabulary": VOCABULARY}
-    return transformer(**sizes, **shape, gated=False, tied=True)
+# How a row's plan and what it measured are read.
 
 
 def _given(row: Mapping[str, Any], count: int) -> dict[str, int]:
     """What a row says of its plan; where all but one split is told, the last follows."""
     given = {}
     for field in ("tp", "pp", "vp", "cp", "ep", "dp", "micro_batch", "zero"):
-        value = _whole(row, field, least=0)
+        value = reading.whole(row, field, least=0)
         if value or (field == "zero" and value is not None):
             given[field] = value
     if "tp" in given or "pp" in given:  # a plan is told: what it does not name, it does not have
@@ -457,7 +285,7 @@ def _given(row: Mapping[str, Any], count: int) -> dict[str, int]:
     if given.get("pp") == 1:
         given["vp"] = 1
     again = str(row.get("recompute") if row.get("recompute") is not None else "").strip().lower()
-    if again and again not in EMPTY - {"none"}:
+    if again and again not in reading.EMPTY - {"none"}:
         if again not in RECOMPUTED:
             raise StackbookError(f"recompute is {again!r}; give none, selective or full")
         given["recompute"] = RECOMPUTED[again]
@@ -465,7 +293,7 @@ def _given(row: Mapping[str, Any], count: int) -> dict[str, int]:
 
 
 def _precision(said: Any) -> str:
-    name = plain(str(said or "bf16"))
+    name = reading.plain(str(said or "bf16"))
     if "int" in name:
         raise StackbookError(f"precision is {said!r}; give BF16, FP8, MXFP8 or NVFP4")
     rules = (
@@ -484,13 +312,13 @@ def _tokens_per_s(
     row: Mapping[str, Any], step_tokens: float, peak: float, counted_flop: Callable[[], float]
 ) -> float:
     """Measured tokens per second of an accelerator, from the most direct number of the row."""
-    tokens = _number(row, "tokens_per_s_per_accelerator")
+    tokens = reading.number(row, "tokens_per_s_per_accelerator")
     if tokens:
         return tokens
-    seconds = _number(row, "step_s")
+    seconds = reading.number(row, "step_s")
     if seconds:
         return step_tokens / seconds
-    teraflops, share = _number(row, "tflops_per_accelerator"), _number(row, "mfu")
+    teraflops, share = reading.number(row, "tflops_per_accelerator"), reading.number(row, "mfu")
     if teraflops:
         flops = 1e12 * teraflops
     elif share:
@@ -519,30 +347,3 @@ def _counted_flop(
     if told and told not in counts:
         raise StackbookError(f"flop_counted is {told!r}; give {', '.join(counts)}")
     return counts[str(told)] if told else whole
-
-
-def _year(row: Mapping[str, Any]) -> int | None:
-    """The first year that a row's source names."""
-    years = re.findall(r"(?<!\d)20[12]\d(?!\d)", f"{row.get('source')} {row.get('as_of') or ''}")
-    return min(map(int, years)) if years else None
-
-
-def _number(row: Mapping[str, Any], name: str, least: float = 0.0) -> float | None:
-    """A cell's number, None where it is empty; ValueError where it is no number in range."""
-    cell = row.get(name)
-    if cell is None or str(cell).strip().lower() in EMPTY:
-        return None
-    try:
-        value = float(str(cell).replace(",", ""))
-    except ValueError:
-        raise StackbookError(f"{name} is {cell!r}, no number") from None
-    if not (isfinite(value) and value >= least):
-        raise StackbookError(f"{name} is {cell!r}; give {least:g} or more")
-    return value
-
-
-def _whole(row: Mapping[str, Any], name: str, least: float = 1.0) -> int | None:
-    value = _number(row, name, least)
-    if value is not None and value % 1:
-        raise StackbookError(f"{name} is {row[name]!r}, no whole number")
-    return None if value is None else int(value)
