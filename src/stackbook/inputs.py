@@ -16,8 +16,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from stackbook import StackbookError, facts, located, nearest
-from stackbook.kernels import uncertainty
+from stackbook.kernels import serving, uncertainty
 from stackbook.kernels.scaling import Hoffmann
+from stackbook.kernels.serving import Layout
 from stackbook.kernels.training import Cluster, Efficiency
 from stackbook.kernels.transformer import Transformer, transformer
 
@@ -107,6 +108,56 @@ def cluster(name: str, precision: str = "BF16") -> Cluster:
         busy_watt=row["tdp_w"] * facts.central("u_busy"),
         idle_watt=row["tdp_w"] * facts.central("u_wait"),
     )
+
+
+WEIGHT_BYTES = {"BF16": 2.0, "FP8": 1.0, "MXFP4": 0.53125, "NVFP4": 0.5625}  # scales included
+COMPUTED_IN = {  # the first that an accelerator has a peak for
+    "BF16": ("BF16",),
+    "FP8": ("FP8", "BF16"),
+    "MXFP4": ("FP8", "BF16"),
+    "NVFP4": ("NVFP4", "BF16"),
+}
+
+
+def served(
+    model: Transformer, accelerator: str, precision: str, cache_bytes: float
+) -> tuple[Layout, Cluster]:
+    """A model with weights in a precision on an accelerator, as kernels of serving take them.
+
+    Checkpoints in 4 bits keep 16 in whatever is no expert, if there are experts. Weights of
+    a precision without arithmetic of its own on the chip are widened as they are read. Hopper
+    multiplies MXFP4 in 16 bits, Blackwell in 8.
+    """
+    row = facts.rows("accelerators", "name", accelerator, "accelerator").row(0, named=True)
+    own = [each for each in COMPUTED_IN.get(precision, ()) if row[PEAKS[each][0]]]
+    if precision == "MXFP4" and not row["fp4_flops"]:
+        own = ["BF16"]
+    if not own:
+        known = ", ".join(WEIGHT_BYTES)
+        raise StackbookError(f"precision {precision!r} on {accelerator}: give one of {known}")
+    routed = WEIGHT_BYTES[precision]
+    other = 2.0 if model.experts and routed < 1 else routed
+    return serving.layout(model, routed, other, cache_bytes), cluster(accelerator, own[0])
+
+
+def serving_efficiency(family: str, precision: str, engine: str) -> serving.Efficiency:
+    """What engines reach, of table `serving_efficiency`: the row that fits most closely.
+
+    A family, precision or engine without measured points of its own has the value for all.
+    """
+    table = facts.table("serving_efficiency").collect().to_dicts()
+    asked = {"family": family, "precision": precision, "engine": engine}
+    found = []
+    for symbol in serving.Efficiency._fields:
+        rows = [
+            row
+            for row in table
+            if row["symbol"] == symbol
+            and all(row[column] in (value, None) for column, value in asked.items())
+        ]
+        closest = max(rows, key=lambda row: sum(row[column] is not None for column in asked))
+        found.append(closest["value"])
+    return serving.Efficiency(*found)
 
 
 def efficiency(family: str, precision: str = "BF16") -> Efficiency:

@@ -5,22 +5,18 @@ is plausible before any run is seen, and departs from it as far as runs ask for:
 runs of a kind keeps it. The loss is that of Huber's kind, so that a run gone wrong pulls little.
 """
 
-import csv
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import least_squares
 
-from stackbook import facts, inputs
+from stackbook import inputs
 from stackbook.kernels.training import Efficiency, Plan, step_seconds
-from stackbook.validation.reading import sizes
+from stackbook.validation import calibration
+from stackbook.validation.calibration import OURS, Array, Whole
 from stackbook.validation.throughput import Measurement, completed, published
 
-Array = NDArray[np.float64]
-Whole = NDArray[np.int64]
 NOISE = 0.08  # of log time between a run and the model at its best, where the loss turns linear
 
 
@@ -95,7 +91,7 @@ class Runs:
 
     def values(self, x: Array) -> Array:
         """Constants of the unbounded numbers that the fit moves."""
-        return np.where(self.shares, 1 / (1 + np.exp(-x)), np.exp(x))
+        return np.where(self.shares, calibration.share(x), np.exp(x))
 
     def errors(self, x: Array, rows: Whole) -> Array:
         """Log of expected over measured throughput."""
@@ -109,33 +105,10 @@ class Runs:
     def fit(self, rows: Whole) -> Array:
         """The constants that explain `rows` best."""
 
-        def residuals(x: Array) -> Array:
-            errors = self.errors(x, rows) * self.weights[rows] / NOISE
-            robust = np.sign(errors) * np.sqrt(2 * (np.sqrt(1 + errors**2) - 1))
-            return np.concatenate([robust, (x - self.start) / self.spread])
+        def errors(x: Array) -> Array:
+            return self.errors(x, rows) * self.weights[rows] / NOISE
 
-        return np.asarray(least_squares(residuals, self.start, x_scale=self.spread).x)
-
-    def left_out(self, owners: Sequence[object]) -> tuple[Array, Array]:
-        """Errors of each run under constants fitted without its owner, and all those constants."""
-        who = np.array(owners)
-        errors, found = np.empty(len(who)), []
-        for name in np.unique(who):
-            out = who == name
-            found.append(self.fit(np.flatnonzero(~out)))
-            errors[out] = self.errors(found[-1], np.flatnonzero(out))
-        return errors, np.array(found)
-
-
-def coverage(runs: list[Measurement], errors: Array) -> Array:
-    """Whether each run lies within 90% of those of its kind and other models."""
-    inside = np.empty(len(runs), bool)
-    kinds, models = (np.array([get(one) for one in runs]) for get in (_kind, _model))
-    for row, error in enumerate(errors):
-        others = errors[(kinds == kinds[row]) & (models != models[row])]
-        low, high = np.quantile(others, TAILS)
-        inside[row] = low <= error <= high
-    return inside
+        return calibration.settle(errors, self.start, self.spread)
 
 
 def _kind(one: Measurement) -> str:
@@ -146,14 +119,14 @@ def _model(one: Measurement) -> str:
     return one.group[1]
 
 
-TAILS = (0.05, 0.95)
-OURS = "stackbook-derived"
 USUAL = "16 bits, A100 and H100"
 
 
 def accuracy(method: str, runs: list[Measurement], errors: Array) -> list[dict[str, Any]]:
     """Errors of a method by source, by kind, for the usual, and of all."""
-    inside = coverage(runs, errors)
+    inside = calibration.covered(
+        errors, [_kind(one) for one in runs], [_model(one) for one in runs]
+    )
     groups: dict[str, Array] = {}
     for get in (lambda one: one.group[0], _kind):
         names = np.array([get(one) for one in runs])
@@ -162,13 +135,9 @@ def accuracy(method: str, runs: list[Measurement], errors: Array) -> list[dict[s
     groups |= {USUAL: np.array(usual), "all": np.full(len(runs), True)}
     found = []
     for name, rows in groups.items():
-        off = np.expm1(errors[rows])
-        low, high = np.exp(-np.quantile(errors[rows], TAILS[::-1]))
-        inner = {"low": low, "high": high, "covered": inside[rows].mean()}
-        numbers = sizes(off) | inner
-        rounded = {column: f"{value:.4g}" for column, value in numbers.items()}
+        told = calibration.summary(errors[rows], inside[rows])
         found.append(
-            {"method": method, "group": name, "runs": int(rows.sum())} | rounded | {"source": OURS}
+            {"method": method, "group": name, "runs": int(rows.sum())} | told | {"source": OURS}
         )
     return found
 
@@ -180,9 +149,11 @@ def main() -> None:
     for _ in range(3):
         runs.complete(x)
         x = runs.fit(everything)
-    by_model, without = runs.left_out([_model(one) for one in measured])
-    by_system, _ = runs.left_out([one.group[2] for one in measured])
-    by_tenth, _ = runs.left_out([row % 10 for row in everything])
+    by_model, without = calibration.left_out(
+        runs.fit, runs.errors, [_model(one) for one in measured]
+    )
+    by_system, _ = calibration.left_out(runs.fit, runs.errors, [one.group[2] for one in measured])
+    by_tenth, _ = calibration.left_out(runs.fit, runs.errors, [row % 10 for row in everything])
     # Jackknife over models, in the numbers that the fit moves.
     error = np.sqrt((len(without) - 1) * ((without - x) ** 2).mean(axis=0))
     low, high = (runs.values(x + sign * 1.645 * error) for sign in (-1, 1))
@@ -195,23 +166,16 @@ def main() -> None:
             zip(runs.keys, runs.values(x), low, high, strict=True)
         )
     ]
-    _write("training_efficiency", constants)
+    calibration.write("training_efficiency", constants)
     errors = {
         "in sample": runs.errors(x, everything),
         "leave a tenth out": by_tenth,
         "leave one model out": by_model,
         "leave one system out": by_system,
     }
-    _write("training_accuracy", [r for m, e in errors.items() for r in accuracy(m, measured, e)])
-
-
-def _write(table: str, rows: list[dict[str, Any]]) -> None:
-    path = facts.package().folder / f"{table}.csv"
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(sorted(rows, key=lambda row: list(row.values())))
-    print(f"{path.name}: {len(rows)} rows")
+    calibration.write(
+        "training_accuracy", [r for m, e in errors.items() for r in accuracy(m, measured, e)]
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,85 @@
+"""What fits of efficiencies to measurements share: loss, fits that leave out, and their tables."""
+
+import csv
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+
+from stackbook import facts
+from stackbook.kernels.jit import on_threads, threads
+from stackbook.validation.reading import sizes
+
+Array = NDArray[np.float64]
+Whole = NDArray[np.int64]
+Fit = Callable[[Whole], Array]
+TAILS = (0.05, 0.95)
+OURS = "stackbook-derived"
+
+
+def share(odds: Array) -> Array:
+    """The share whose odds have this logarithm."""
+    return np.asarray(1 / (1 + np.exp(-odds)))
+
+
+def log_odds(value: Array) -> Array:
+    return np.asarray(np.log(value / (1 - value)))
+
+
+def settle(errors: Callable[[Array], Array], start: Array, spread: Array) -> Array:
+    """Numbers near `start` that make errors small, which count as in Huber's loss.
+
+    Errors are in units of their noise, and a departure in units of its spread.
+    """
+
+    def residuals(x: Array) -> Array:
+        off = np.nan_to_num(errors(x)).ravel()
+        robust = np.sign(off) * np.sqrt(2 * (np.sqrt(1 + off**2) - 1))
+        return np.concatenate([robust, (x - start) / spread])
+
+    return np.asarray(least_squares(residuals, start, x_scale=spread).x)
+
+
+def left_out(
+    fit: Fit, errors: Callable[[Array, Whole], Array], owners: Sequence[object]
+) -> tuple[Array, Array]:
+    """Errors of each row under a fit without its owner's rows, and what each of these fits found."""
+    who = np.array(owners)
+    names = np.unique(who)
+    with threads(2):
+        found = on_threads(lambda name: fit(np.flatnonzero(who != name)), names)
+    parts = [(np.flatnonzero(who == name), x) for name, x in zip(names, found, strict=True)]
+    rows = np.concatenate([index for index, _ in parts])
+    off = np.concatenate([errors(x, index) for index, x in parts])
+    return off[np.argsort(rows)], np.array(found)
+
+
+def covered(errors: Array, kinds: Sequence[object], models: Sequence[object]) -> NDArray[np.bool_]:
+    """Whether each error lies within 90% of those of its kind and other models."""
+    kind, model = np.array(kinds), np.array(models)
+    inside = np.empty(len(errors), bool)
+    for each in sorted(set(zip(kind, model, strict=True))):
+        own = (kind == each[0]) & (model == each[1])
+        others = errors[(kind == each[0]) & (model != each[1])]
+        low, high = np.nanquantile(others, TAILS) if len(others) else (-np.inf, np.inf)
+        inside[own] = (low <= errors[own]) & (errors[own] <= high)
+    return inside
+
+
+def summary(errors: Array, inside: NDArray[np.bool_]) -> dict[str, str]:
+    """Sizes of log errors, measured over expected at 5 and 95%, share inside; as a table's cells."""
+    low, high = np.exp(-np.quantile(errors, TAILS[::-1]))
+    numbers = sizes(np.expm1(errors)) | {"low": low, "high": high, "covered": inside.mean()}
+    return {column: f"{value:.4g}" for column, value in numbers.items()}
+
+
+def write(table: str, rows: list[dict[str, Any]]) -> None:
+    """Write a table of the package, sorted."""
+    path = facts.package().folder / f"{table}.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(sorted(rows, key=lambda row: list(row.values())))
+    print(f"{path.name}: {len(rows)} rows")

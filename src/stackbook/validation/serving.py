@@ -1,0 +1,318 @@
+"""Measured serving, anybody's, beside what `kernels.serving` expects of the operating point.
+
+Rows have the columns of table `serving_points`. What a row leaves empty of its plan is chosen as
+the plan of most throughput that agrees with what it says.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from math import inf
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stackbook import StackbookError, facts, inputs
+from stackbook.kernels import serving
+from stackbook.kernels.serving import CLOSED, DECODE, MOST_LOAD, STATIC, Layout, Plan, Traffic
+from stackbook.kernels.training import Cluster
+from stackbook.kernels.transformer import Transformer
+from stackbook.validation import reading
+from stackbook.validation.reading import Unread
+
+REQUIRED = ("model", "accelerator", "accelerators", "mode")
+QUANTITIES = ("tpot", "ttft", "rate")  # time per output token, to first token; output rate
+MEASURED = (
+    "tpot_ms",
+    "ttft_ms",
+    "output_tokens_per_s_per_accelerator",
+    "output_tokens_per_s_total",
+)
+DRIVES = {  # how a mode drives the system, by what its name holds
+    "disagg": None,
+    "prefill": None,
+    "decode": DECODE,
+    "static": STATIC,
+    "offline": MOST_LOAD,
+    "max": MOST_LOAD,
+    "server": MOST_LOAD,
+    "interactive": MOST_LOAD,
+    "agg": CLOSED,
+}
+DRIVEN = {CLOSED: "closed loop", STATIC: "static batch", MOST_LOAD: "most load", DECODE: "decode"}
+MIXES = ({1024, 8192}, {1024})  # nominal lengths of InferenceX, which draws 80% to 100% of them
+DRAWN = 0.9
+NODE = 8  # accelerators that share a server, be it without a fabric of their own
+DRAFTS = 3  # tokens that engines draft with multi-token prediction, unless a row says otherwise
+
+
+class Measurement(NamedTuple):
+    """A row that can be computed."""
+
+    line: int  # of the file
+    row: Mapping[str, Any]  # as given
+    group: tuple[str, str, str]  # source, model, accelerator
+    model: Transformer
+    layout: Layout
+    cluster: Cluster
+    family: str
+    precision: str
+    engine: str
+    drive: int
+    accelerators: int
+    plan: Plan | None  # None where the row does not tell it
+    traffic: Traffic
+    load: tuple[float, float, float]  # requests, limits of tpot and ttft [1], [s], [s]
+    seen: tuple[float, float, float]  # tpot, ttft [s], rate [1/s]; NaN where not measured
+
+    @property
+    def kind(self) -> str:
+        """What decides how well it can be foreseen: a group of `serving_accuracy`."""
+        experts = "mixture of experts" if self.layout.expert_layers else "dense"
+        return f"{DRIVEN[self.drive]}, {experts}"
+
+    @property
+    def fit(self) -> bool:
+        """Whether it serves to fit: neither drafted, nor of a run that may be, nor production."""
+        drafted = str(self.row.get("speculation") or "")
+        unknown = not drafted and self.layout.latent and "agg" in str(self.row["mode"])
+        return drafted in ("none", "") and not unknown and self.drive != DECODE
+
+
+def read(path: str) -> tuple[list[Measurement], list[Unread], list[str]]:
+    """The measurements of a CSV file in the layout of table `serving_points`.
+
+    With the rows that cannot be computed, and a hint at each column that is likely misspelt.
+    """
+    rows, hints = reading.read(path, "serving_points", REQUIRED, MEASURED)
+    return *measurements(rows), hints
+
+
+def published() -> tuple[list[Measurement], list[Unread]]:
+    """The rows of table `serving_points`, and those of a kind that the model does not hold."""
+    return measurements(facts.table("serving_points").collect().iter_rows(named=True))
+
+
+def measurements(
+    rows: Iterable[Mapping[str, Any]],
+) -> tuple[list[Measurement], list[Unread]]:
+    """Rows that can be computed, and those that cannot, numbered as lines of a file."""
+    found, unread = [], []
+    for line, row in enumerate(rows, start=2):
+        try:
+            found.append(measurement(line, row))
+        except facts.FactsError:
+            raise
+        except (StackbookError, ValueError) as error:
+            unread.append(Unread(line, str(row.get("model")), str(error)))
+    return found, unread
+
+
+def measurement(line: int, row: Mapping[str, Any]) -> Measurement:
+    """A row as the kernels take it; StackbookError says what they cannot make of it."""
+    mode = str(row.get("mode") or "").lower()
+    drive = next((code for word, code in DRIVES.items() if word in mode), None)
+    if drive is None:
+        raise StackbookError(
+            f"mode is {row.get('mode')!r}; give aggregated, static batch, offline, maximum load, "
+            "server, interactive or decode"
+        )
+    count = reading.whole(row, "accelerators")
+    if not count:
+        raise StackbookError("accelerators is empty")
+    name = reading.accelerator(str(row["accelerator"]))
+    model = reading.architecture(row)
+    chip = facts.rows("accelerators", "name", name, "accelerator").row(0, named=True)
+    precision = _precision(row, model, chip)
+    engine = _engine(row)
+    layout, cluster = inputs.served(model, name, precision, _cache_bytes(engine, precision, mode))
+    plan, count = _plan(row, count, mode)
+    if plan and _speculates(row):
+        plan = plan._replace(drafts=DRAFTS)
+    traffic, limits = _traffic(row, mode)
+    requests = reading.number(row, "concurrency")
+    if drive in (CLOSED, STATIC) and not requests:
+        raise StackbookError(f"concurrency is empty; mode {row['mode']!r} needs it")
+    seen = _seen(row, count, drive, requests, traffic)
+    if drive == DECODE:
+        limits = (seen[0] * serving.SPREAD, inf)
+    group = str(row.get("source") or "no source"), str(row["model"]), name
+    return Measurement(
+        *(line, row, group, model, layout, cluster, str(chip["family"]), precision, engine, drive),
+        *(count, plan, traffic, (requests or 0.0, *limits), seen),
+    )
+
+
+def candidates(one: Measurement) -> list[Plan]:
+    """Plans that a row leaves open: replicas of 1, 2, 4, … accelerators within a domain."""
+    if one.plan:
+        return [one.plan]
+    sizes = [
+        2**power
+        for power in range(7)
+        if 2**power <= min(one.accelerators, max(one.cluster.domain, NODE))
+    ]
+    sizes = [size for size in sizes if one.accelerators % size == 0] or [1]
+    found = [Plan(tp=size) for size in sizes]
+    if one.layout.expert_layers:
+        found += [Plan(tp=size, ep=size) for size in sizes if size > 1]
+        found += [Plan(dp=size, ep=size) for size in sizes if size > 1]
+    return found
+
+
+def expected(
+    several: list[Measurement], plans: list[Plan], efficiencies: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Time per output token and to first token [s], and output rate [1/s], for each row a plan."""
+    return serving.measured(
+        np.array([one.layout for one in several]),
+        np.array([one.cluster for one in several], float),
+        efficiencies,
+        np.array(plans, np.int64),
+        np.array([one.traffic for one in several]),
+        np.array([(one.drive, *one.load) for one in several], float),
+    )
+
+
+def completed(several: list[Measurement], efficiencies: NDArray[np.float64]) -> list[Plan]:
+    """The plan of each row, of those that it leaves open the one of most throughput."""
+    options = [(row, plan) for row, one in enumerate(several) for plan in candidates(one)]
+    rows = [row for row, _ in options]
+    rates = expected([several[row] for row in rows], [p for _, p in options], efficiencies[rows])
+    best: dict[int, tuple[float, Plan]] = {}
+    for (row, plan), rate in zip(options, rates[:, 2], strict=True):
+        if row not in best or rate > best[row][0]:
+            best[row] = rate, plan
+    return [best[row][1] for row in range(len(several))]
+
+
+# How a row's words are read.
+
+
+def _precision(row: Mapping[str, Any], model: Transformer, chip: Mapping[str, Any]) -> str:
+    said = reading.plain(str(row.get("precision") or ""))
+    if said in reading.EMPTY:
+        said = reading.plain(str(row["model"]))
+        if not re.search(r"fp[48]|fp16|bf16", said):
+            if re.search(
+                r"mlperf|offline|server|interactive", f"{row['mode']} {row.get('source')}".lower()
+            ):
+                own = {"NVFP4": "fp4_flops", "FP8": "fp8_flops"}
+                return next((each for each, peak in own.items() if chip[peak]), "BF16")
+            return "FP8" if "deepseek" in said else "BF16"
+    rules = (
+        ("MXFP4", r"mx.*4"),
+        ("NVFP4", r"4"),
+        ("FP8", r"8"),
+        ("BF16", r"16"),
+    )
+    for precision, pattern in rules:
+        if re.search(
+            pattern, re.sub(r"\d{2,}b|v\d|llama\d\.?\d?", "", said) if len(said) > 8 else said
+        ):
+            return precision
+    raise StackbookError(f"precision is {row.get('precision')!r}; give BF16, FP8, NVFP4 or MXFP4")
+
+
+ENGINES = {  # by what their names hold
+    "tensorrt": "TensorRT-LLM",
+    "trt": "TensorRT-LLM",
+    "sglang": "SGLang",
+    "vllm": "vLLM",
+    "llmboost": "vLLM",
+    "cuda": "TensorRT-LLM",
+}
+EAGER = "vLLM of 2023"  # its host starts each kernel
+
+
+def _engine(row: Mapping[str, Any]) -> str:
+    said = str(row.get("engine") or "").lower()
+    told = f"{said} {row.get('source') or ''}".lower()
+    if "splitwise" in told or "fastertransformer" in told:
+        return EAGER
+    return next((engine for word, engine in ENGINES.items() if word in said), "")
+
+
+def _cache_bytes(engine: str, precision: str, mode: str) -> float:
+    """Of a number in the cache, which rows do not tell: 8 bits where engines offer them as usual."""
+    return 1.0 if engine == "TensorRT-LLM" and precision != "BF16" else 2.0
+
+
+def _plan(row: Mapping[str, Any], count: int, mode: str) -> tuple[Plan | None, int]:
+    """The plan that a row tells, and the accelerators that it takes."""
+    tp, pp = reading.whole(row, "tp"), reading.whole(row, "pp") or 1
+    ep, dp = reading.whole(row, "ep") or 1, reading.whole(row, "attention_dp") or 1
+    if not tp:
+        return (Plan(dp=ep, ep=ep), count) if ep > 1 else (None, count)
+    told = f"{mode} {row.get('source') or ''} {row.get('run') or ''}".lower()
+    if "inferencex" in told and ep > 1 and count == ep * ep:  # which gives tp x ep for accelerators
+        count, tp, dp = ep, min(tp, ep), min(dp, ep)
+    if dp > 1:
+        tp = max(1, count // (dp * pp))
+    if tp * dp * pp > count:
+        raise StackbookError(
+            f"tp x attention_dp x pp is {tp * dp * pp}, above {count} accelerators"
+        )
+    return Plan(tp=tp, dp=dp, ep=min(ep, tp * dp), pp=pp), count
+
+
+DRAFTING = "1.2.0rc6.post3"  # of TensorRT-LLM: the runs that InferenceX made with it drafted
+
+
+def _speculates(row: Mapping[str, Any]) -> bool:
+    told = str(row.get("speculation") or "").strip().lower()
+    release = f"{row.get('engine') or ''} {row.get('release') or ''}"
+    drafting = DRAFTING in release and reading.named(str(row["model"])) == "DeepSeek V3"
+    return told not in reading.EMPTY if told else drafting
+
+
+def _traffic(row: Mapping[str, Any], mode: str) -> tuple[Traffic, tuple[float, float]]:
+    """Lengths of a row's requests, and its limits of times [s]."""
+    into, out = reading.number(row, "input_tokens"), reading.number(row, "output_tokens")
+    limits = (inf, inf)
+    scenario = next((s for s in ("offline", "server", "interactive") if s in mode), None)
+    if scenario:
+        name = reading.named(str(row["model"]))
+        rules = facts.table("mlperf_serving_rules").filter(model=name, scenario=scenario).collect()
+        if rules.height and (not into or scenario != "offline"):
+            rule = rules.row(0, named=True)
+            into, out = into or rule["input_tokens"], out or rule["output_tokens"]
+            tpot, ttft = rule["tpot_p99_ms"], rule["ttft_p99_ms"]
+            limits = (tpot / 1e3 if tpot else inf, ttft / 1e3 if ttft else inf)
+    if "decode" in mode and not into:
+        into, out = _kv_length(), 1.0
+    if not (into and out):
+        raise StackbookError(
+            "input_tokens or output_tokens is empty, and no rule of MLPerf says it"
+        )
+    if {into, out} in MIXES and "agg" in mode:
+        into, out = DRAWN * into, DRAWN * out
+    return Traffic(into, out), limits
+
+
+def _seen(
+    row: Mapping[str, Any], count: int, drive: int, requests: float | None, t: Traffic
+) -> tuple[float, float, float]:
+    """What a row measures; a closed loop's rate follows from its times, if it is not given."""
+    tpot, ttft = (reading.number(row, f"{name}_ms") for name in ("tpot", "ttft"))
+    rate = reading.number(row, "output_tokens_per_s_per_accelerator")
+    total = reading.number(row, "output_tokens_per_s_total")
+    if not rate and total:
+        rate = total / count
+    if not (tpot or ttft or rate):
+        raise StackbookError(f"nothing is measured; give one of {', '.join(MEASURED)}")
+    if not rate and tpot and ttft and requests and drive == CLOSED:
+        rate = 1e3 * requests * t.output_tokens / (ttft + t.output_tokens * tpot) / count
+    if drive == MOST_LOAD:  # percentiles of runs that limits drive
+        tpot = ttft = None
+    values = (tpot and tpot / 1e3, ttft and ttft / 1e3, rate)
+    first, second, third = (float("nan") if value is None else value for value in values)
+    return first, second, third
+
+
+@cache
+def _kv_length() -> float:
+    """Tokens in the cache for each that DeepSeek's service decodes, on average."""
+    row = facts.table("observations").filter(symbol="S_kv").collect()
+    return float(row["central"].item())
