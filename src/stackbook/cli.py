@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from stackbook.press.build import Told
     from stackbook.press.chapters import Book, Chapter, Value
 
+MEASURED = {"training": "throughput", "serving": "serving"}  # modules that read measurements
+
 app = typer.Typer(
     help="The open, executable book on the economics of the AI infrastructure stack.",
     no_args_is_help=True,
@@ -142,17 +144,18 @@ def findings(chapter: NameOrAll = None, json_: Json = False) -> None:
         _print_findings(built)
 
 
-def _training(path: str, json_: bool) -> None:
-    """Measured throughput beside what the model expects."""
-    from stackbook import facts
-    from stackbook.validation import throughput
+def _measurements(section: str, path: str, json_: bool) -> None:
+    """Measurements beside what the model expects, row by row, with sums."""
+    from importlib import import_module
 
-    read = throughput.read(path) if path else (throughput.published(), [], [])
-    measured, unread, hints = read
+    from stackbook import facts
+
+    kind = import_module(f"stackbook.validation.{MEASURED[section]}")
+    measured, unread, hints = kind.read(path) if path else (kind.published(), [], [])
     for hint in hints:
         print(f"{path}: {hint}", file=sys.stderr)
-    predictions, unread = throughput.predictions(measured, unread)
-    sums = throughput.summaries(predictions)
+    predictions, unread = kind.predictions(measured, unread)
+    sums = kind.summaries(predictions)
     if json_:
         found: dict[str, Any] = {
             "rows": [_jsonable(one.told()) for one in predictions],
@@ -160,47 +163,35 @@ def _training(path: str, json_: bool) -> None:
             "summary": [one._asdict() for one in sums],
         }
         if not path:
-            found["left_out"] = facts.table("training_accuracy").collect().to_dicts()
+            found["left_out"] = facts.table(f"{section}_accuracy").collect().to_dicts()
         print(json.dumps(found, indent=1, allow_nan=False, default=str))
         return
     lines: dict[str, list[list[str] | str]] = {}
     for one in predictions:
-        source, model, accelerator = one.measured.group
-        parts = one.plan._asdict().items()
-        split = " ".join(f"{name}{value}" for name, value in parts if value > 1)
-        lines.setdefault(source, []).append(
-            [
-                *(model, accelerator, f"{one.measured.accelerators:,}"),
-                *(one.measured.precision, split, f"{one.tokens_per_s:,.0f}"),
-                *(f"{one.measured.tokens_per_s:,.0f}", f"{one.error:+.1%}"),
-                f"{one.low:,.0f} to {one.high:,.0f}"
-                + ("" if one.covered else " *")
-                + ("" if one.fits else " !"),
-            ]
-        )
-    names = ["model", "accelerator", "number", "precision", "plan"]
-    _table([*names, "predicted", "measured", "error", "90% interval"], lines)
-    print("\ntokens/s of an accelerator; * outside its interval; ! by our count it does not fit\n")
-    built = {one.measured.group[1]: one.read_as for one in predictions}
-    for model, read_as in built.items():
+        lines.setdefault(one.measured.group[0], []).extend(one.lines)
+    _table([*kind.HEADS, "predicted", "measured", "error", "90% interval"], lines)
+    print(f"\n{kind.NOTE}\n")
+    for model, read_as in {one.measured.group[1]: one.read_as for one in predictions}.items():
         if read_as.startswith("dense, "):
             print(f"{model} is not in table transformers, taken as {read_as}")
-    heads = ["source", "rows", "median |error|", "mean", "90th percentile", "bias", "in interval"]
+    sizes = ["median |error|", "mean", "90th percentile", "bias", "in interval"]
 
-    def row(group: str, rows: int, errors: dict[str, float], inside: float) -> list[str]:
-        size = (f"{errors[name]:.1%}" for name in ("median_error", "mean_error", "p90_error"))
-        return [group, f"{rows}", *size, f"{errors['bias']:+.1%}", f"{inside:.0%}"]
+    def row(*labels: object, errors: Mapping[str, Any], inside: float) -> list[str]:
+        size = [f"{errors[name]:.1%}" for name in ("median_error", "mean_error", "p90_error")]
+        return [*map(str, labels), *size, f"{errors['bias']:+.1%}", f"{inside:.0%}"]
 
-    _table(heads, {"": [row(one.group, one.rows, one._asdict(), one.coverage) for one in sums]})
+    told = [row(*one.labels, errors=one._asdict(), inside=one.coverage) for one in sums]
+    _table([*kind.SUMS, *sizes], {"": told})
     if not path:
         print("\nThe same with constants fitted without the rows that are foreseen\n")
-        errors = facts.table("training_accuracy").collect().iter_rows(named=True)
+        table = facts.table(f"{section}_accuracy").collect()
+        labels = table.columns[1 : table.columns.index("median_error")]
         left: dict[str, list[list[str] | str]] = {}
-        for off in errors:
-            told = row(off["group"], off["runs"], off, off["covered"])
-            left.setdefault(off["method"], []).append(told)
+        for off in table.iter_rows(named=True):
+            shown = row(*(off[name] for name in labels), errors=off, inside=off["covered"])
+            left.setdefault(off["method"], []).append(shown)
         left.pop("in sample")
-        _table(heads, left)
+        _table([*labels, *sizes], left)
         print()
     for bad in unread:
         print(f"row {bad.line}, {bad.model}: {bad.reason}")
@@ -216,16 +207,16 @@ def validate(
         typer.Argument(
             metavar="[SECTION]",
             help="A: chips, B: systems and network, C: data centers and power, D: scaling laws and "
-            "training, F: rent and ownership; or a case such as D20; or training: measured "
-            "throughput, row by row.",
+            "training, E: serving and prices of tokens, F: rent and ownership; or a case such as "
+            "D20; or training, or serving: what was measured, row by row.",
         ),
     ] = "",
     rows: Annotated[
         str,
         typer.Option(
             metavar="FILE.csv",
-            help="With training: rows of your own, in the columns of data/published/"
-            "training_throughput.csv.",
+            help="With training or serving: rows of your own, in the columns of data/published/"
+            "training_throughput.csv or serving_points.csv.",
         ),
     ] = "",
     json_: Json = False,
@@ -237,10 +228,11 @@ def validate(
     """
     from stackbook import facts, validation
 
-    if section == "training":
-        return _training(rows, json_)
+    if section in MEASURED:
+        return _measurements(section, rows, json_)
     if rows:
-        raise StackbookError(f"--rows {rows}: give it with `stackbook validate training`")
+        several = " or ".join(f"`stackbook validate {each}`" for each in MEASURED)
+        raise StackbookError(f"--rows {rows}: give it with {several}")
     results = validation.results(section)
     if json_:
         print(json.dumps([_jsonable(one._asdict()) for one in results], indent=1, allow_nan=False))

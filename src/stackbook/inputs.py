@@ -160,6 +160,25 @@ def serving_efficiency(family: str, precision: str, engine: str) -> serving.Effi
     return serving.Efficiency(*found)
 
 
+def serving_errors(
+    quantity: str, kind: str, model_seen: bool = True, accelerator_seen: bool = True
+) -> dict[str, Any]:
+    """Errors of an expected tpot, ttft or rate where points were left out: of `serving_accuracy`.
+
+    Columns low and high are measured over expected, a 90% interval. The kind is that of a
+    Measurement of `validation.serving`; a model or accelerator without points of its own is
+    foreseen worse.
+    """
+    method = "leave a tenth out"
+    if not accelerator_seen:
+        method = "leave one accelerator out"
+    if not model_seen:
+        method = "leave one model out"
+    table = facts.table("serving_accuracy").filter(method=method, quantity=quantity).collect()
+    own = table.filter(group=kind)
+    return (own if own.height else table.filter(group="all")).row(0, named=True)
+
+
 def efficiency(family: str, precision: str = "BF16") -> Efficiency:
     """What runs reach on a family of accelerators in a precision, of table `training_efficiency`.
 

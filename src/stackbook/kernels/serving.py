@@ -692,8 +692,8 @@ def measured(
 
     layouts, clusters, efficiencies: of shapes (points, 25), (points, 14) and (points, 17) [1]
     plans, traffics: of shapes (points, 5) and (points, 6) [1]
-    loads: of shape (points, 4): CLOSED, STATIC, MOST_LOAD or DECODE; requests; limits of tpot and ttft
-    returns: of shape (points, 3) [s]
+    loads: of shape (points, 4): drive, as CLOSED; requests; limits of tpot and ttft [s]
+    returns: of shape (points, 3): times [s], and rate in tokens a second and accelerator
     source: loaded, static and saturated
     """
     found = np.empty((len(loads), 3))

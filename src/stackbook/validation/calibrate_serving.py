@@ -160,7 +160,7 @@ def accuracy(
 
 
 def main() -> None:
-    several = [one for one in serving.published()[0] if one.fit]
+    several = [one for one in serving.published() if one.fit]
     points = Points(several)
     everything, x = np.arange(len(several)), points.start
     for _ in range(3):

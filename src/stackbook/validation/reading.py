@@ -108,6 +108,12 @@ def architecture(row: Mapping[str, Any]) -> Transformer:
     return inputs.architecture(name) if name else _by_numbers(row)
 
 
+def read_as(row: Mapping[str, Any], model: Transformer) -> str:
+    """How a row's model was understood: its name in table `transformers`, or its shape."""
+    shape = f"dense, {model.layers} layers, {model.width:,} wide"
+    return named(str(row["model"])) or shape
+
+
 def _bare(name: str) -> str:
     """A model's name without remarks and owner."""
     return re.sub(r"\(.*?\)", "", name).split("/")[-1]

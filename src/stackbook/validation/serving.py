@@ -7,7 +7,7 @@ the plan of most throughput that agrees with what it says.
 import re
 from collections.abc import Iterable, Mapping
 from functools import cache
-from math import inf
+from math import inf, isfinite, nan
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +29,15 @@ MEASURED = (
     "output_tokens_per_s_per_accelerator",
     "output_tokens_per_s_total",
 )
+HEADS = ("model", "accelerators", "precision", "engine", "plan", "requests", "quantity")
+NOTE = (
+    "tpot: time per output token, ttft: time to first token [ms]; rate: output tokens/s of an "
+    "accelerator; * outside its interval"
+)
+SUMS = ("sums by", "", "quantity", "rows")
+UNITS = ("tpot ms", "ttft ms", "rate")
+COLUMNS = ("tpot_ms", "ttft_ms", "output_tokens_per_s_per_accelerator")
+SCALES = (1e3, 1e3, 1.0)
 DRIVES = {  # how a mode drives the system, by what its name holds
     "disagg": None,
     "prefill": None,
@@ -44,7 +53,7 @@ DRIVEN = {CLOSED: "closed loop", STATIC: "static batch", MOST_LOAD: "most load",
 MIXES = ({1024, 8192}, {1024})  # nominal lengths of InferenceX, which draws 80% to 100% of them
 DRAWN = 0.9
 NODE = 8  # accelerators that share a server, be it without a fabric of their own
-DRAFTS = 3  # tokens that engines draft with multi-token prediction, unless a row says otherwise
+DRAFTS = 1  # tokens that multi-token prediction drafts, unless a row says otherwise
 
 
 class Measurement(NamedTuple):
@@ -89,9 +98,14 @@ def read(path: str) -> tuple[list[Measurement], list[Unread], list[str]]:
     return *measurements(rows), hints
 
 
-def published() -> tuple[list[Measurement], list[Unread]]:
-    """The rows of table `serving_points`, and those of a kind that the model does not hold."""
-    return measurements(facts.table("serving_points").collect().iter_rows(named=True))
+def published() -> list[Measurement]:
+    """The rows of table `serving_points`, but for a pool of prompts, which has no output."""
+    table = facts.table("serving_points").collect()
+    found, unread = measurements(table.iter_rows(named=True))
+    for one in unread:
+        if table["mode"][one.line - 2] != "production prefill":
+            raise StackbookError(f"serving_points, row {one.line}: {one.reason}")
+    return found
 
 
 def measurements(
@@ -130,6 +144,12 @@ def measurement(line: int, row: Mapping[str, Any]) -> Measurement:
     plan, count = _plan(row, count, mode)
     if plan and _speculates(row):
         plan = plan._replace(drafts=DRAFTS)
+    if plan and serving.weight_bytes(layout, plan) > cluster.memory_bytes:
+        share = serving.weight_bytes(layout, plan) / cluster.memory_bytes
+        raise StackbookError(
+            f"weights in {precision} fill {share:.1f} times the memory of each {name}; "
+            "mend tp, ep, accelerators or precision"
+        )
     traffic, limits = _traffic(row, mode)
     requests = reading.number(row, "concurrency")
     if drive in (CLOSED, STATIC) and not requests:
@@ -185,6 +205,145 @@ def completed(several: list[Measurement], efficiencies: NDArray[np.float64]) -> 
         if row not in best or rate > best[row][0]:
             best[row] = rate, plan
     return [best[row][1] for row in range(len(several))]
+
+
+class Prediction(NamedTuple):
+    """A measurement, what the model expects, and between what bounds nine of ten should lie."""
+
+    measured: Measurement
+    plan: Plan
+    expected: tuple[float, float, float]  # tpot, ttft [s], rate [1/s]
+    low: tuple[float, float, float]
+    high: tuple[float, float, float]
+
+    @property
+    def quantities(self) -> list[int]:
+        """What was measured, of tpot, ttft and rate."""
+        return [at for at in range(len(QUANTITIES)) if isfinite(self.measured.seen[at])]
+
+    def error(self, at: int) -> float:
+        """Expected over measured, less 1."""
+        return self.expected[at] / self.measured.seen[at] - 1
+
+    def covered(self, at: int) -> bool:
+        return self.low[at] <= self.measured.seen[at] <= self.high[at]
+
+    @property
+    def lines(self) -> list[list[str]]:
+        """Cells for `stackbook validate serving`: a line for each quantity that was measured."""
+        one, (_, model, accelerator) = self.measured, self.measured.group
+        split = " ".join(f"{k}{value}" for k, value in self.plan._asdict().items() if value > 1)
+        load = f"{one.load[0]:,.0f} of" if one.load[0] else str(one.row["mode"])
+        lengths = f"{one.traffic.input_tokens:,.0f}+{one.traffic.output_tokens:,.0f}"
+        told = [model, f"{one.accelerators} {accelerator}", one.precision, one.engine, split]
+        found = []
+        for at in self.quantities:
+            scale, unit = SCALES[at], UNITS[at]
+            mark = "" if self.covered(at) else " *"
+            values = [self.expected[at], one.seen[at], self.low[at], self.high[at]]
+            ours, seen, low, high = (f"{value * scale:,.4g}" for value in values)
+            interval = f"{low} to {high}{mark}"
+            found.append(
+                [*told, f"{load} {lengths}", unit, ours, seen, f"{self.error(at):+.1%}", interval]
+            )
+        return found
+
+    @property
+    def read_as(self) -> str:
+        """How the model was understood: its name in table `transformers`, or its shape."""
+        return reading.read_as(self.measured.row, self.measured.model)
+
+    def told(self) -> dict[str, Any]:
+        """The row as given, with what the model makes of it beside."""
+        found = dict(self.measured.row) | {
+            "read_as": self.read_as,
+            "read_precision": self.measured.precision,
+            "read_engine": self.measured.engine or "any",
+            "plan": self.plan._asdict(),
+        }
+        for at, (name, scale) in enumerate(zip(COLUMNS, SCALES, strict=True)):
+            seen = at in self.quantities
+            found |= {
+                f"predicted_{name}": self.expected[at] * scale,
+                f"measured_{name}": self.measured.seen[at] * scale if seen else None,
+                f"error_{name}": self.error(at) if seen else None,
+                f"low_{name}": self.low[at] * scale,
+                f"high_{name}": self.high[at] * scale,
+                f"covered_{name}": self.covered(at) if seen else None,
+            }
+        return found
+
+
+@cache
+def _fitted() -> tuple[frozenset[Transformer], frozenset[str]]:
+    """Models and accelerators that the constants were fitted to."""
+    columns = facts.table("serving_points").select("model", "accelerator").collect()
+    names = columns["model"].unique(maintain_order=True)
+    models = frozenset(reading.architecture({"model": name}) for name in names)
+    return models, frozenset(columns["accelerator"].unique())
+
+
+def predictions(
+    measured: list[Measurement], unread: list[Unread]
+) -> tuple[list[Prediction], list[Unread]]:
+    """What the model expects of rows, and those that no plan can serve beside the unread."""
+    if not measured:
+        return [], unread
+    constants = np.array(
+        [inputs.serving_efficiency(one.family, one.precision, one.engine) for one in measured]
+    )
+    chosen = completed(measured, constants)
+    values = expected(measured, chosen, constants)
+    models, accelerators = _fitted()
+    found, without = [], []
+    for one, plan, value in zip(measured, chosen, values, strict=True):
+        if not (np.isfinite(value[:2]).all() and value[2] > 0):
+            reason = "no replica of its accelerators holds the model within the limits"
+            without.append(Unread(one.line, one.group[1], reason))
+            continue
+        seen = one.model in models, one.group[2] in accelerators
+        errors = [inputs.serving_errors(each, one.kind, *seen) for each in QUANTITIES]
+        ends = ([off[end] for off in errors] for end in ("low", "high"))
+        if one.drive == DECODE:  # its time per output token is a limit here, no result
+            one = one._replace(seen=(nan, nan, one.seen[2]))
+        low, high = (tuple(value * end) for end in ends)
+        found.append(Prediction(one, plan, tuple(value), low, high))
+    return found, sorted([*unread, *without])
+
+
+class Summary(NamedTuple):
+    """Errors of several predictions of a quantity."""
+
+    by: str
+    group: str
+    quantity: str
+    rows: int
+    median_error: float  # absolute
+    mean_error: float  # absolute
+    p90_error: float  # absolute
+    bias: float  # median, signed
+    coverage: float
+
+    @property
+    def labels(self) -> tuple[object, ...]:
+        return self.by, self.group, self.quantity, self.rows
+
+
+def summaries(predictions: list[Prediction]) -> list[Summary]:
+    """By source, model and accelerator, and of all."""
+    found = []
+    for by, name in enumerate(("source", "model", "accelerator", "all")):
+        owners = [one.measured.group[by] if by < 3 else "all" for one in predictions]
+        for group in sorted(set(owners)):
+            own = [one for one, owner in zip(predictions, owners, strict=True) if owner == group]
+            for at, quantity in enumerate(QUANTITIES):
+                seen = [one for one in own if at in one.quantities]
+                if seen:
+                    errors = reading.sizes(np.array([one.error(at) for one in seen]))
+                    inside = float(np.mean([one.covered(at) for one in seen]))
+                    told = Summary(name, group, quantity, len(seen), **errors, coverage=inside)
+                    found.append(told)
+    return found
 
 
 # How a row's words are read.
@@ -307,7 +466,7 @@ def _seen(
     if drive == MOST_LOAD:  # percentiles of runs that limits drive
         tpot = ttft = None
     values = (tpot and tpot / 1e3, ttft and ttft / 1e3, rate)
-    first, second, third = (float("nan") if value is None else value for value in values)
+    first, second, third = (nan if value is None else value for value in values)
     return first, second, third
 
 

@@ -18,6 +18,9 @@ from stackbook.kernels.transformer import Transformer
 from stackbook.validation import reading
 from stackbook.validation.reading import Unread
 
+HEADS = ("model", "accelerator", "number", "precision", "plan")
+NOTE = "tokens/s of an accelerator; * outside its interval; ! by our count it does not fit"
+SUMS = ("source", "rows")
 REQUIRED = ("model", "accelerator", "accelerators", "seq_len")
 MEASURED = ("tokens_per_s_per_accelerator", "step_s", "tflops_per_accelerator", "mfu")
 RECOMPUTED = {"none": 0, "no": 0, "false": 0, "selective": 1, "full": 2, "yes": 2, "true": 2}
@@ -171,11 +174,19 @@ class Prediction(NamedTuple):
         return self.low <= self.measured.tokens_per_s <= self.high
 
     @property
+    def lines(self) -> list[list[str]]:
+        """Cells for `stackbook validate training`, below HEADS and what follows them."""
+        one, (_, model, accelerator) = self.measured, self.measured.group
+        split = " ".join(f"{k}{value}" for k, value in self.plan._asdict().items() if value > 1)
+        marks = ("" if self.covered else " *") + ("" if self.fits else " !")
+        numbers = f"{self.tokens_per_s:,.0f}", f"{one.tokens_per_s:,.0f}", f"{self.error:+.1%}"
+        told = [model, accelerator, f"{one.accelerators:,}", one.precision, split]
+        return [[*told, *numbers, f"{self.low:,.0f} to {self.high:,.0f}{marks}"]]
+
+    @property
     def read_as(self) -> str:
         """How the model was understood: its name in table `transformers`, or its shape."""
-        model = self.measured.model
-        shape = f"dense, {model.layers} layers, {model.width:,} wide"
-        return reading.named(str(self.measured.row["model"])) or shape
+        return reading.read_as(self.measured.row, self.measured.model)
 
     @property
     def fits(self) -> bool:
@@ -244,6 +255,10 @@ class Summary(NamedTuple):
     p90_error: float  # absolute
     bias: float  # median, signed
     coverage: float
+
+    @property
+    def labels(self) -> tuple[object, ...]:
+        return self.group, self.rows
 
 
 def summaries(predictions: list[Prediction]) -> list[Summary]:
