@@ -1,5 +1,7 @@
 """Plain NumPy versions that tests compare with and benchmarks measure against."""
 
+from collections import Counter
+
 import numpy as np
 
 
@@ -251,3 +253,168 @@ class SimulatedReplica:
             self.running.remove(request)
             self.kept.append(request)
             self.settle()
+
+
+def attention_matrices(model, linear):
+    """Parameters of each matrix of a layer's attention."""
+    width = model.width
+    if linear:
+        keys = model.linear_key_heads * model.linear_key_size
+        values = model.linear_heads * model.linear_value_size
+        gates = 2 * [model.linear_heads]
+        return [width * size for size in (keys, keys, values, values, values, *gates)]
+    if model.kv_rank:
+        query = model.heads * (model.nope_size + model.rope_size)
+        queries = [width * model.q_rank, model.q_rank * query] if model.q_rank else [width * query]
+        keys_values = model.heads * (model.nope_size + model.v_head_size)
+        down, up = width * (model.kv_rank + model.rope_size), model.kv_rank * keys_values
+        return [*queries, down, up, model.heads * model.v_head_size * width]
+    query, key = model.heads * model.head_size, model.kv_heads * model.head_size
+    gate = [width * query] if model.output_gate else []
+    return [width * query, width * key, width * key, query * width, *gate]
+
+
+def layer_kinds(model):
+    """How many layers have this attention, and experts or none: {(attention, experts): layers}."""
+    full = model.layers - model.window_layers - model.linear_layers
+    kinds = ["full"] * full + ["window"] * model.window_layers + ["linear"] * model.linear_layers
+    dense = model.layers - model.expert_layers
+    return Counter((kind, i >= dense) for i, kind in enumerate(kinds))
+
+
+def served_iteration(model, sizes, c, e, p, tokens, wanted):
+    """Seconds of an iteration without its cache: matrix by matrix, message by message.
+
+    sizes: bytes of a routed, of another parameter, and of a number in the cache. Numbers of the
+    plan, and of tokens, may be columns.
+    """
+    routed_bytes, other_bytes, _ = sizes
+    ranks = p.tp * p.dp
+    passing = tokens / p.pp  # a stage works on one of pp parts of the batch at a time
+    own = passing / p.dp
+    in_16, in_own = c.flops_16 * e.matmul, c.flops * e.matmul
+    state = own * model.width  # numbers that a group sends of its tokens
+
+    def product(rows, parameters, number_bytes, peak):
+        arithmetic = 2 * rows * parameters / peak
+        reading = parameters * number_bytes / (c.memory_bytes_per_s * e.weights)
+        return np.hypot(arithmetic, reading)
+
+    def other(parameters):
+        peak = in_16 if other_bytes >= 2 else in_own
+        return product(own, parameters / p.tp, other_bytes, peak)
+
+    def all_reduce():
+        """Ring: every rank sends its share of a 16-bit message to all others, twice."""
+        wire = np.where(p.tp > c.domain, c.out_bytes_per_s * e.out, c.up_bytes_per_s * e.up)
+        seconds = e.latency + 2 * (2 * state) * (p.tp - 1) / p.tp / wire
+        return np.where(p.tp > 1, seconds, 0)
+
+    def dispatch_and_combine():
+        """A byte a number on the way to the experts, two on the way back."""
+        near = np.minimum(ranks, c.domain)
+        groups, k = ranks / near, model.active_experts
+        abroad = (groups - 1) * (1 - (1 - 1 / groups) ** k)  # other domains with a chosen expert
+        inside = 3 * state * k * (1 - 1 / near) / (c.up_bytes_per_s * e.up)
+        return 2 * e.latency + np.maximum(inside, 3 * state * abroad / (c.out_bytes_per_s * e.out))
+
+    def experts():
+        """A rank holds experts / ep, each cut over ranks / ep; reads those with a token."""
+        matrices = (3 if model.gated else 2) * model.width * model.expert_ffn
+        piece = matrices / (ranks / p.ep)
+        here = model.experts / p.ep
+        hottest = 1 + e.skew * (1 - 1 / p.ep)
+        missed = (1 - model.active_experts / model.experts) ** passing
+        touched = np.minimum(here, here * (1 - missed) * hottest)
+        assigned = passing * model.active_experts / p.ep * hottest
+        arithmetic = 2 * assigned * piece / (in_own * e.experts)
+        reading = touched * piece * routed_bytes / (c.memory_bytes_per_s * e.weights)
+        seconds = np.hypot(arithmetic, reading) + e.expert_layer
+        seconds += other(model.shared_experts * matrices) + other(model.width * model.experts)
+        return seconds + np.where(p.dp > 1, dispatch_and_combine(), all_reduce())
+
+    total = 0
+    for (kind, has_experts), layers in layer_kinds(model).items():
+        seconds = sum(map(other, attention_matrices(model, kind == "linear"))) + all_reduce()
+        seconds += e.layer + (e.latent_layer if model.kv_rank else 0)
+        if has_experts:
+            seconds += experts()
+        else:
+            seconds += (3 if model.gated else 2) * other(model.width * model.ffn) + all_reduce()
+        total += layers * seconds
+    total += product(wanted / p.pp / p.dp, model.vocabulary * model.width / p.tp, 2, in_16)
+    total = (total**4 + (model.layers * e.host) ** 4) ** 0.25
+    local = ranks * p.pp <= c.domain
+    wire = np.where(local, c.up_bytes_per_s * e.up, c.out_bytes_per_s * e.out)
+    passed_on = p.pp * (e.latency + 2 * state / p.tp / wire)
+    return total + np.where(p.pp > 1, passed_on, 0) + e.iteration
+
+
+def served_decode(model, sizes, c, e, p, t, batch):
+    """Seconds between tokens of a request."""
+    context = t.input_tokens + t.output_tokens / 2
+    verified = 1 + p.drafts
+    seconds = served_iteration(model, sizes, c, e, p, batch * verified, batch * verified)
+    memory = c.memory_bytes_per_s * e.cache
+    groups = 1 if model.kv_rank else model.kv_heads
+    if model.kv_rank:
+        numbers = model.kv_rank + model.rope_size
+        pair = 2 * model.heads * (numbers + model.kv_rank)  # scores and sum, in the latent space
+    else:
+        numbers = 2 * model.kv_heads * model.head_size
+        pair = 2 * model.heads * 2 * model.head_size
+    share = batch / p.dp / p.pp  # of a rank at a time
+    for (kind, _), layers in layer_kinds(model).items():
+        if kind == "linear":
+            state = model.linear_heads * model.linear_key_size * model.linear_value_size
+            seconds += layers * share * 2 * 4 * state / p.tp / memory
+        else:
+            met = context if kind == "full" else model.window
+            read = met * numbers * sizes[2] / np.minimum(groups, p.tp) / memory
+            computed = met * verified * pair / p.tp / (c.flops_16 * e.matmul)
+            seconds += layers * share * np.maximum(read, computed)
+    seconds += batch / p.dp * e.request
+    draft = served_iteration(model, sizes, c, e, p, batch, 0) - e.iteration
+    output = model.vocabulary * model.width / p.tp
+    arithmetic = 2 * batch / p.dp * output / (c.flops_16 * e.matmul)
+    head = np.hypot(arithmetic, 2 * output / (c.memory_bytes_per_s * e.weights))
+    seconds += p.drafts * (draft * t.draft_layers / model.layers + head)
+    return seconds * (1 - t.acceptance) / (1 - t.acceptance ** (p.drafts + 1))
+
+
+def served_pairs(model, c, e, p, t):
+    """Seconds of the scores of a prompt's attention."""
+    pair = 2 * model.heads * 2 * model.head_size
+    if model.kv_rank:
+        pair = 2 * model.heads * (model.nope_size + model.rope_size + model.v_head_size)
+    fresh, held = t.input_tokens * (1 - t.hits), t.input_tokens * t.hits
+    met = {"full": fresh * (held + t.input_tokens) / 2, "linear": 0}
+    met["window"] = fresh * min(model.window, t.input_tokens / 2)
+    flop = sum(layers * met[kind] * pair for (kind, _), layers in layer_kinds(model).items())
+    return flop / (p.tp * p.dp * p.pp) / (c.flops_16 * e.attention)
+
+
+def served_point(model, sizes, c, e, p, t, batch):
+    """Times per output token and to the first, output rate, decode, prompt; prompts in between."""
+    decode = served_decode(model, sizes, c, e, p, t, batch)
+    fresh = t.input_tokens * (1 - t.hits)
+    chunk = max(1, min(fresh, t.chunk))
+    alone = served_iteration(model, sizes, c, e, p, batch, batch)
+    added = served_iteration(model, sizes, c, e, p, batch + chunk, batch + 1) - alone
+    pairs = served_pairs(model, c, e, p, t)
+    products = added * fresh / chunk
+    before = (batch - 1) * (products + pairs)
+    tpot = decode + before / t.output_tokens
+    ttft = e.first + decode * fresh / chunk + products + p.dp * pairs + e.burst * before
+    rate = batch * t.output_tokens / (ttft + t.output_tokens * tpot) / (p.tp * p.dp * p.pp)
+    return tpot, ttft, rate, decode, products + pairs
+
+
+def served_static(model, sizes, c, e, p, t, batch):
+    """The same where all prompts come first, at once."""
+    decode = served_decode(model, sizes, c, e, p, t, batch)
+    given = batch * t.input_tokens
+    pass_through = served_iteration(model, sizes, c, e, p, given, 1) * (1 - t.hits)
+    ttft = e.first + pass_through + batch * served_pairs(model, c, e, p, t)
+    seconds = ttft + (t.output_tokens - 1) * decode
+    return decode, ttft, batch * t.output_tokens / seconds / (p.tp * p.dp * p.pp)

@@ -354,7 +354,7 @@ def accepted(acceptance: float, drafts: float) -> float:
     returns: [1]
     source: Leviathan et al. 2023, equation 1
     """
-    return (1 - acceptance ** (drafts + 1)) / (1 - acceptance)
+    return (1 - acceptance ** (drafts + 1)) / (1 - acceptance)  # type: ignore[no-any-return]
 
 
 @search
@@ -521,7 +521,7 @@ def _exchange(state: float, experts: float, ranks: float, c: Cluster, e: Efficie
     met = (domains - 1) * (1 - (1 - 1 / domains) ** experts)
     within = state * experts * (inside - 1) / inside / (c.up_bytes_per_s * e.up)
     between = state * met / (c.out_bytes_per_s * e.out)
-    return 2 * e.latency + max(within, between)
+    return 2 * e.latency + max(within, between)  # type: ignore[no-any-return]
 
 
 BUSY = 0.7  # share of time in which a pool of prompts computes; the rest keeps waits short

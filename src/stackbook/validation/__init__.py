@@ -20,6 +20,7 @@ from . import (
     mlperf,
     plans,
     scaling,
+    serving_cases,
     serving_prices,
     training,
     training_cost,
@@ -38,6 +39,7 @@ CASES: dict[Key, Callable[[], float]] = {
     **training_cost.CASES,
     **mlperf.CASES,
     **serving_prices.CASES,
+    **serving_cases.CASES,
 }
 
 

@@ -91,7 +91,7 @@ class Runs:
 
     def values(self, x: Array) -> Array:
         """Constants of the unbounded numbers that the fit moves."""
-        return np.where(self.shares, calibration.share(x), np.exp(x))
+        return np.asarray(np.where(self.shares, calibration.share(x), np.exp(x)))
 
     def errors(self, x: Array, rows: Whole) -> Array:
         """Log of expected over measured throughput."""
@@ -106,7 +106,7 @@ class Runs:
         """The constants that explain `rows` best."""
 
         def errors(x: Array) -> Array:
-            return self.errors(x, rows) * self.weights[rows] / NOISE
+            return np.asarray(self.errors(x, rows) * self.weights[rows] / NOISE)
 
         return calibration.settle(errors, self.start, self.spread)
 

@@ -15,7 +15,7 @@ from stackbook.validation.reading import sizes
 Array = NDArray[np.float64]
 Whole = NDArray[np.int64]
 Fit = Callable[[Whole], Array]
-TAILS = (0.05, 0.95)
+TAIL = 0.05  # outside an interval, on either side
 OURS = "stackbook-derived"
 
 
@@ -43,9 +43,9 @@ def settle(errors: Callable[[Array], Array], start: Array, spread: Array) -> Arr
 
 
 def left_out(
-    fit: Fit, errors: Callable[[Array, Whole], Array], owners: Sequence[object]
+    fit: Fit, errors: Callable[[Array, Whole], Array], owners: Sequence[object] | NDArray[Any]
 ) -> tuple[Array, Array]:
-    """Errors of each row under a fit without its owner's rows, and what each of these fits found."""
+    """Errors of each row under a fit without its owner's rows, and what those fits found."""
     who = np.array(owners)
     names = np.unique(who)
     with threads(2):
@@ -56,21 +56,26 @@ def left_out(
     return off[np.argsort(rows)], np.array(found)
 
 
-def covered(errors: Array, kinds: Sequence[object], models: Sequence[object]) -> NDArray[np.bool_]:
-    """Whether each error lies within 90% of those of its kind and other models."""
+def covered(
+    errors: Array,
+    kinds: Sequence[object] | NDArray[Any],
+    models: Sequence[object] | NDArray[Any],
+    tail: float = TAIL,
+) -> NDArray[np.bool_]:
+    """Whether each error lies between the ends of those of its kind and other models."""
     kind, model = np.array(kinds), np.array(models)
     inside = np.empty(len(errors), bool)
     for each in sorted(set(zip(kind, model, strict=True))):
         own = (kind == each[0]) & (model == each[1])
         others = errors[(kind == each[0]) & (model != each[1])]
-        low, high = np.nanquantile(others, TAILS) if len(others) else (-np.inf, np.inf)
+        low, high = np.quantile(others, (tail, 1 - tail)) if len(others) else (-np.inf, np.inf)
         inside[own] = (low <= errors[own]) & (errors[own] <= high)
     return inside
 
 
-def summary(errors: Array, inside: NDArray[np.bool_]) -> dict[str, str]:
-    """Sizes of log errors, measured over expected at 5 and 95%, share inside; as a table's cells."""
-    low, high = np.exp(-np.quantile(errors, TAILS[::-1]))
+def summary(errors: Array, inside: NDArray[np.bool_], tail: float = TAIL) -> dict[str, str]:
+    """Sizes of log errors, ends of measured over expected, share inside; as a table's cells."""
+    low, high = np.exp(-np.quantile(errors, (1 - tail, tail)))
     numbers = sizes(np.expm1(errors)) | {"low": low, "high": high, "covered": inside.mean()}
     return {column: f"{value:.4g}" for column, value in numbers.items()}
 
@@ -81,5 +86,6 @@ def write(table: str, rows: list[dict[str, Any]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(sorted(rows, key=lambda row: list(row.values())))
+        empty_last = [[(cell == "", cell) for cell in row.values()] for row in rows]
+        writer.writerows(row for _, row in sorted(zip(empty_last, rows, strict=True)))
     print(f"{path.name}: {len(rows)} rows")

@@ -394,7 +394,7 @@ def _engine(row: Mapping[str, Any]) -> str:
 
 
 def _cache_bytes(engine: str, precision: str, mode: str) -> float:
-    """Of a number in the cache, which rows do not tell: 8 bits where engines offer them as usual."""
+    """Of a number in the cache, which rows do not tell: 8 bits where that is an engine's usual."""
     return 1.0 if engine == "TensorRT-LLM" and precision != "BF16" else 2.0
 
 
