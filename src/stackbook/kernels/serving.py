@@ -540,29 +540,24 @@ class Front(NamedTuple):
     tried: int  # operating points
 
 
-def plans(
-    m: Layout, c: Cluster, accelerators: int, drafts: Sequence[int] = (0, 1, 2, 3)
-) -> list[Plan]:
+def plans(m: Layout, c: Cluster, accelerators: int, drafts: Sequence[int] = (0, 1)) -> list[Plan]:
     """Layouts of replicas of up to so many accelerators whose weights fit.
 
     m, c: layout [1] and cluster [1]
     accelerators: of a replica, at most [1]
     drafts: tokens that speculation may add [1]
-    returns: tensor parallel within a domain; experts whole, cut, or over all ranks [1]
+    returns: experts cut with the rest or whole over all ranks; no pipelines, as measured fronts [1]
     source: definition of Plan
     """
     powers = [2**power for power in range(int(accelerators).bit_length())]
     found = []
-    for tp, dp, pp in product(powers, powers, (1, 2, 4)):
+    for tp, dp in product(powers, powers):
         ranks = tp * dp
-        if ranks * pp > accelerators or tp > max(c.domain, 1) or (pp > 1 and dp > 1):
+        if ranks > accelerators or tp > max(c.domain, 1) or (dp > 1 and not m.expert_layers):
             continue
-        if not m.expert_layers and dp > 1:
-            continue
-        for ep in sorted({1 if dp == 1 else ranks, ranks if m.expert_layers else 1}):
-            if ep > m.experts:
-                continue
-            plan = Plan(tp, dp, ep, pp)
+        whole = ranks if m.expert_layers and ranks <= m.experts else 1
+        for ep in sorted({1, whole}) if dp == 1 else [whole]:
+            plan = Plan(tp, dp, ep)
             if weight_bytes(m, plan) < USABLE * c.memory_bytes:
                 found += [plan._replace(drafts=each) for each in drafts]
     return found
