@@ -7,7 +7,7 @@ engines reach, fitted to measured points.
 
 from collections.abc import Sequence
 from itertools import product
-from math import ceil, sqrt
+from math import ceil, floor, log, sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,11 +25,11 @@ Whole = NDArray[np.int64]
 to_fixed_tuple: Any = ndarray.to_fixed_tuple
 
 STATE_BYTES = 4.0  # of a number of linear attention's state
+SERVER = 8  # accelerators that share a server, be it without a fabric of their own
 USABLE = 0.9  # of the memory, for weights and cache; engines keep the rest
 MOST = 4096.0  # requests that a scheduler takes at once
 SPREAD = 1.3  # 99th percentile of the time per output token over its mean
-TAIL = 4.605  # 99th percentile of an exponential wait over its mean, log 100
-BATCHES = np.unique(np.round(2 ** np.arange(0, 16.01, 0.25)))  # of a replica, tried
+BATCHES = np.unique(np.round(2 ** np.arange(0, 16.01, 0.125)))  # of a replica, tried
 ROUNDS = 6  # in which the requests that decode at once are found
 
 
@@ -164,8 +164,8 @@ def rows_seconds(
     source: roofline of each product; Pope et al. 2022
     """
     ranks, stages = float(p.tp * p.dp), float(p.pp)
-    rows = tokens / stages
-    own = rows / p.dp
+    rows = max(tokens / stages, min(tokens, 1.0))  # of the slowest stage, which has a whole token
+    own = max(rows / p.dp, min(tokens, 1.0))  # of its slowest group
     read = c.memory_bytes_per_s * e.weights
     slow, fast = c.flops_16 * e.matmul, c.flops * e.matmul
     wide = slow if m.other_bytes >= 2 else fast
@@ -190,7 +190,7 @@ def rows_seconds(
         if m.shared > 0:
             layer += _product(own, m.shared / p.tp, m.other_bytes, wide, read)
         if p.dp > 1:
-            layer += _exchange((1 + 2) * own * m.width, m.active_experts, ranks, c, e)
+            layer += _exchange((1 + 2) * own / p.tp * m.width, m.active_experts, ranks, c, e)
         else:
             layer += reduced
         seconds += m.expert_layers * layer
@@ -241,7 +241,9 @@ def pair_seconds(m: Layout, c: Cluster, e: Efficiency, p: Plan) -> float:
 
 
 def pace(m: Layout, c: Cluster, e: Efficiency, p: Plan, tokens: int) -> Pace:
-    """What iterations of a replica take, for the simulation of its requests; without drafts.
+    """What iterations of a replica take, for the simulation of its requests.
+
+    Without drafts, and without what prompts meet within windows.
 
     m, c, e, p: layout [1], cluster [1], efficiency [1] and plan [1]
     tokens: of an iteration, at most [1]
@@ -268,7 +270,8 @@ def replica(m: Layout, c: Cluster, p: Plan, requests: int, tokens: int) -> Repli
         raise ValueError(
             f"weights fill {weight_bytes(m, p):.3g} B of {c.memory_bytes:.3g}; split them"
         )
-    token = m.full_layers * m.kv_numbers * m.cache_bytes * p.tp / min(p.tp, m.kv_groups)
+    layers = m.full_layers or m.window_layers  # without full layers, as if no window were full
+    token = layers * m.kv_numbers * m.cache_bytes * p.tp / min(p.tp, m.kv_groups)
     besides = request_bytes(m, p, m.window) - m.window * token
     capacity = free * p.tp * p.dp * p.pp / token
     return Replica(int(capacity), ceil(besides / token), requests, tokens, True)
@@ -329,32 +332,38 @@ def decode_seconds(
     """
     context = t.input_tokens + t.output_tokens / 2
     tokens = batch * (1 + p.drafts)
-    seconds = rows_seconds(m, c, e, p, tokens, tokens)
-    seconds += batch * sequence_seconds(m, c, e, p)
+    seconds = rows_seconds(m, c, e, p, tokens, tokens) + batch * e.request / p.dp
     split = min(float(p.tp), m.kv_groups)
-    moved = m.kv_numbers * m.cache_bytes / split / (c.memory_bytes_per_s * e.cache)
+    read = c.memory_bytes_per_s * e.cache
+    moved = m.kv_numbers * m.cache_bytes / split / read
     work = (1 + p.drafts) * m.decode_pair / p.tp / (c.flops_16 * e.matmul)
-    seconds += batch * context * m.full_layers * max(moved, work) / (p.dp * p.pp)
+    met = m.full_layers * context + m.window_layers * min(context, m.window)
+    own = max(batch / (p.dp * p.pp), min(batch, 1.0))
+    seconds += own * (met * max(moved, work) + 2 * STATE_BYTES * m.state_numbers / p.tp / read)
     if p.drafts > 0:
         share = t.draft_layers / m.layers
         draft = (rows_seconds(m, c, e, p, batch, 0.0) - e.iteration) * share
-        read = c.memory_bytes_per_s * e.weights
-        draft += _product(batch / p.dp, m.head / p.tp, 2.0, c.flops_16 * e.matmul, read)
+        weights = c.memory_bytes_per_s * e.weights
+        draft += _product(batch / p.dp, m.head / p.tp, 2.0, c.flops_16 * e.matmul, weights)
         seconds += p.drafts * draft
-        seconds /= accepted(t.acceptance, float(p.drafts))
+        seconds /= accepted(t.acceptance, p.drafts)
     return seconds
 
 
 @search
-def accepted(acceptance: float, drafts: float) -> float:
+def accepted(acceptance: float, drafts: int) -> float:
     """Tokens of a request in an iteration that verifies drafts.
 
-    acceptance: that a drafted token is right, given those before it [1], below 1
+    acceptance: that a drafted token is right, given those before it [1]
     drafts: tokens that are drafted [1]
     returns: [1]
     source: Leviathan et al. 2023, equation 1
     """
-    return (1 - acceptance ** (drafts + 1)) / (1 - acceptance)  # type: ignore[no-any-return]
+    found, power = 1.0, 1.0
+    for _ in range(drafts):
+        power *= acceptance
+        found += power
+    return found
 
 
 @search
@@ -372,38 +381,57 @@ def point(m: Layout, c: Cluster, e: Efficiency, p: Plan, t: Traffic, batch: floa
 
 
 @search
+def _fresh(t: Traffic) -> float:
+    """Tokens of a prompt that are computed: one at least, whose successor is asked for."""
+    return max(t.input_tokens * (1 - t.hits), 1.0)
+
+
+@search
 def _prompt_seconds(
     m: Layout, c: Cluster, e: Efficiency, p: Plan, t: Traffic, batch: float, chunk: float
 ) -> float:
-    """What a prompt, taken in by chunks, adds to iterations in which `batch` requests decode."""
-    both = rows_seconds(m, c, e, p, batch + chunk, batch + 1)
+    """What the products of a prompt add to iterations of `batch` requests and a chunk of prompts.
+
+    Each group of the replica takes in a chunk of its own.
+    """
+    tokens = chunk * p.dp
+    both = rows_seconds(m, c, e, p, batch + tokens, batch + p.dp)
     alone = rows_seconds(m, c, e, p, batch, batch) if batch > 0 else 0.0
-    return (both - alone) * t.input_tokens * (1 - t.hits) / chunk
+    return (both - alone) * _fresh(t) / tokens
 
 
 @search
 def _pairs(m: Layout, c: Cluster, e: Efficiency, p: Plan, t: Traffic) -> float:
     """Seconds of a prompt's attention: all pairs behind what the prefix cache holds."""
-    met = t.input_tokens * t.input_tokens * (1 - t.hits * t.hits) / 2
-    near = t.input_tokens * (1 - t.hits) * min(m.window, t.input_tokens / 2)
+    held = t.input_tokens - _fresh(t)
+    met = (t.input_tokens * t.input_tokens - held * held) / 2
+    near = _fresh(t) * min(m.window, (t.input_tokens + held) / 2)
     layers = m.full_layers * met + m.window_layers * near
     return layers * m.prompt_pair / (p.tp * p.dp * p.pp) / (c.flops_16 * e.attention)
+
+
+@search
+def _rate(t: Traffic, p: Plan, batch: float, decode: float, prompt: float) -> float:
+    """Output tokens per second of an accelerator that is never idle: the prompt makes the first."""
+    cycle = max(t.output_tokens - 1, 0.0) * decode + batch * prompt
+    return batch * t.output_tokens / cycle / (p.tp * p.dp * p.pp)
 
 
 @search
 def _with_prompts(
     m: Layout, c: Cluster, e: Efficiency, p: Plan, t: Traffic, batch: float, decode: float
 ) -> Point:
-    fresh = t.input_tokens * (1 - t.hits)
-    chunk = max(1.0, min(fresh, t.chunk))
+    fresh, later = _fresh(t), max(t.output_tokens - 1, 1.0)
+    room = max(t.chunk - batch / p.dp, t.chunk / 8)
+    chunk = min(max(fresh, batch / p.dp * fresh / later), room)  # more than one, if they are short
     products, pairs = _prompt_seconds(m, c, e, p, t, batch, chunk), _pairs(m, c, e, p, t)
     prompt = products + pairs
     others = max(batch - 1, 0.0) * prompt
-    tpot = decode + others / t.output_tokens
-    ttft = e.first + decode * fresh / chunk + products + pairs * p.dp + e.burst * others
+    tpot = decode + others / later
+    iterations = max(1.0, fresh / chunk) * decode * accepted(t.acceptance, p.drafts)
+    ttft = e.first + iterations + p.dp * prompt + e.burst * others
     most = most_requests(m, c, p, t.input_tokens + t.output_tokens / 2)
-    rate = batch * t.output_tokens / (ttft + t.output_tokens * tpot) / (p.tp * p.dp * p.pp)
-    return Point(tpot, ttft, batch, most, rate, decode, prompt)
+    return Point(tpot, ttft, batch, most, _rate(t, p, batch, decode, prompt), decode, prompt)
 
 
 @search
@@ -420,10 +448,10 @@ def loaded(m: Layout, c: Cluster, e: Efficiency, p: Plan, t: Traffic, concurrenc
     batch = min(concurrency, max(most, 1.0))
     found = point(m, c, e, p, t, batch)
     for _ in range(ROUNDS):
-        decoding = t.output_tokens * found.tpot
+        decoding = max(t.output_tokens - 1, 1.0) * found.tpot
         batch = min(concurrency * decoding / (decoding + found.ttft), max(most, 1.0))
         found = point(m, c, e, p, t, batch)
-    decoding = t.output_tokens * found.tpot
+    decoding = max(t.output_tokens - 1, 1.0) * found.tpot
     own = found.ttft + e.burst * (concurrency - batch) * found.prompt
     waiting = max(0.0, decoding * (concurrency / batch - 1) - own)  # for room in the cache
     if batch < most:
@@ -444,7 +472,7 @@ def static(m: Layout, c: Cluster, e: Efficiency, p: Plan, t: Traffic, batch: flo
     source: as for point
     """
     decode = decode_seconds(m, c, e, p, t, batch)
-    products = _prompt_seconds(m, c, e, p, t, 0.0, batch * t.input_tokens)
+    products = _prompt_seconds(m, c, e, p, t, 0.0, batch * _fresh(t) / p.dp)
     prompt = products + _pairs(m, c, e, p, t)
     ttft = e.first + batch * prompt
     most = most_requests(m, c, p, t.input_tokens + t.output_tokens / 2)
@@ -462,27 +490,35 @@ def saturated(
     t: traffic [1]
     tpot, ttft: limits that 99 of 100 requests keep [s], [s]; infinite for none
     returns: a Point, whose fields have units of their own [1]; a rate of 0 where none keeps them
-    source: 99th percentile of the wait for the prompts before one's own, as in M/M/1
+    source: 99th percentile of the wait for the prompts before one's own, of M/D/1
     """
     most = min(most_requests(m, c, p, t.input_tokens + t.output_tokens / 2), MOST * p.dp)
-    low, high = 0.0, most
-    best = point(m, c, e, p, t, min(1.0, most))
-    keeps = False
+    best = point(m, c, e, p, t, 1.0)
+    if most < 1 or not _keeps(e, p, t, best, tpot, ttft):
+        return Point(best.tpot, best.ttft, 1.0, most, 0.0, best.decode, best.prompt)
+    low, high = 1.0, most
     for turn in range(24):
         batch = most if turn == 0 else (low + high) / 2
         found = point(m, c, e, p, t, batch)
-        busy = min(found.prompt * batch / (t.output_tokens * found.tpot), 1.0)
-        own = found.ttft - e.burst * max(batch - 1, 0.0) * found.prompt
-        late = own + found.prompt * TAIL * busy / (1 - busy) if busy < 1 else np.inf
-        good = found.tpot * SPREAD <= tpot and (late <= ttft)
-        if good:
-            low, best, keeps = batch, found, True
+        if _keeps(e, p, t, found, tpot, ttft):
+            low, best = batch, found
             if turn == 0:
                 break
         else:
             high = batch
-    rate = best.batch / best.tpot / (p.tp * p.dp * p.pp) if keeps else 0.0
-    return Point(best.tpot, best.ttft, best.batch, most, rate, best.decode, best.prompt)
+    return best
+
+
+@search
+def _keeps(e: Efficiency, p: Plan, t: Traffic, at: Point, tpot: float, ttft: float) -> bool:
+    """Whether 99 of 100 requests of a point keep limits."""
+    cycle = max(t.output_tokens - 1, 0.0) * at.decode + at.batch * at.prompt
+    busy = at.batch * at.prompt / cycle
+    own = at.ttft - e.burst * max(at.batch - 1, 0.0) * at.prompt
+    late = own
+    if busy < 1:
+        late += at.prompt * max(0.0, log(100 * busy)) / (2 * (1 - busy))
+    return at.tpot * SPREAD <= tpot and late <= ttft
 
 
 @search
@@ -515,16 +551,20 @@ def _all_reduce(message: float, ranks: float, c: Cluster, e: Efficiency) -> floa
 
 @search
 def _exchange(state: float, experts: float, ranks: float, c: Cluster, e: Efficiency) -> float:
-    """To a token's experts, in 8 bits, and back, in 16; a domain gets a token once for all."""
+    """To a token's experts, in 8 bits, and back, in 16: once to each rank that holds some.
+
+    Another domain gets a token once, and spreads it within.
+    """
     inside = min(c.domain, ranks)
     domains = ranks / inside
-    met = (domains - 1) * (1 - (1 - 1 / domains) ** experts)
-    within = state * experts * (inside - 1) / inside / (c.up_bytes_per_s * e.up)
-    between = state * met / (c.out_bytes_per_s * e.out)
-    return 2 * e.latency + max(within, between)  # type: ignore[no-any-return]
+    near = (inside - 1) * (1 - (1 - 1 / ranks) ** experts)
+    far = (domains - 1) * (1 - (1 - 1 / domains) ** experts)
+    within = state * near / (c.up_bytes_per_s * e.up)
+    between = state * far / (c.out_bytes_per_s * e.out)
+    return 2 * e.latency + max(within, between)
 
 
-BUSY = 0.7  # share of time in which a pool of prompts computes; the rest keeps waits short
+BUSY = 0.8  # share of time in which a pool of prompts computes; the rest keeps waits short
 
 
 class Front(NamedTuple):
@@ -553,9 +593,9 @@ def plans(m: Layout, c: Cluster, accelerators: int, drafts: Sequence[int] = (0, 
     found = []
     for tp, dp in product(powers, powers):
         ranks = tp * dp
-        if ranks > accelerators or tp > max(c.domain, 1) or (dp > 1 and not m.expert_layers):
-            continue
         whole = ranks if m.expert_layers and ranks <= m.experts else 1
+        if ranks > accelerators or tp > max(c.domain, SERVER) or (dp > 1 and whole == 1):
+            continue
         for ep in sorted({1, whole}) if dp == 1 else [whole]:
             plan = Plan(tp, dp, ep)
             if weight_bytes(m, plan) < USABLE * c.memory_bytes:
@@ -586,11 +626,14 @@ def frontier(
     returns: a Front, whose fields have units of their own [1]
     source: Erdil 2025, frontier of speed and cost; Zhong et al. 2024 (DistServe) for pools
     """
-    table = np.array(options, np.int64)
+    speed = np.asarray(speed, float)
+    if not (speed.size and speed[0] > 0 and (np.diff(speed) > 0).all()):
+        raise ValueError(f"speed {speed.tolist()}: give rising speeds above 0")
+    table = np.array(options, np.int64).reshape(-1, len(Plan._fields))
     prompt, first = np.inf, 0.0
     if apart:
         prompt, first = _prompt_pool(m, c, e, t, table, ttft)
-    parts = np.array_split(np.arange(len(table)), 8)
+    parts = np.array_split(np.arange(len(table)), min(8, max(1, len(table))))
     found = on_threads(
         lambda part: _front(m, c, e, t, speed, table[part], ttft, batches, prompt, first), parts
     )
@@ -604,7 +647,7 @@ def frontier(
     chosen = tuple(options[index] if index >= 0 else Plan() for index in which)
     tried = sum(count for *_, count in found)
     rate, tpot, late, batch, pools = best.T
-    return Front(np.asarray(speed), rate, tpot, late, batch, pools > 0, chosen, tried)
+    return Front(speed, rate, tpot, late, batch, pools > 0, chosen, tried)
 
 
 @search
@@ -625,16 +668,19 @@ def _front(
         p = Plan(*to_fixed_tuple(table[row], 5))
         ranks = p.tp * p.dp * p.pp
         most = min(most_requests(m, c, p, t.input_tokens + t.output_tokens / 2), MOST * p.dp)
-        for batch in batches:
-            if batch > most:
+        last = False
+        for each in batches:
+            if last or most < 1:
                 break
+            last = each >= most
+            batch = min(each, floor(most))  # what memory allows is tried, too
             decode = decode_seconds(m, c, e, p, t, batch)
-            if 1 / decode < speed[0]:
+            if decode * speed[0] > 1:
                 break
             at = _with_prompts(m, c, e, p, t, batch, decode)
             tried += 1
             bin = np.searchsorted(speed, 1 / at.tpot, side="right") - 1
-            rate = batch / at.tpot / ranks
+            rate = at.output_per_s
             if bin >= 0 and at.ttft <= limit and rate > best[bin, 0]:
                 best[bin, 0], best[bin, 1], best[bin, 2] = rate, at.tpot, at.ttft
                 best[bin, 3], best[bin, 4] = batch, 0.0
@@ -642,8 +688,9 @@ def _front(
             if prompt < np.inf:
                 tried += 1
                 bin = np.searchsorted(speed, 1 / decode, side="right") - 1
-                rate = 1 / (ranks * decode / batch + prompt / t.output_tokens)
-                if rate > best[bin, 0]:
+                used = max(t.output_tokens - 1, 0.0) * ranks * decode / batch + prompt
+                rate = t.output_tokens / used  # of accelerators in both pools
+                if bin >= 0 and rate > best[bin, 0]:
                     best[bin, 0], best[bin, 1], best[bin, 2] = rate, decode, first
                     best[bin, 3], best[bin, 4] = batch, 1.0
                     which[bin] = row
@@ -658,14 +705,13 @@ def _prompt_pool(
     least, first = np.inf, 0.0
     for row in range(len(table)):
         p = Plan(*to_fixed_tuple(table[row], 5))
-        if p.drafts > 0:
-            continue
         ranks = p.tp * p.dp * p.pp
-        chunk = max(1.0, t.input_tokens * (1 - t.hits)) * p.dp
+        chunk = max(_fresh(t), t.chunk / 4)  # short ones together
         own = _prompt_seconds(m, c, e, p, t, 0.0, chunk) + _pairs(m, c, e, p, t)
-        wait = own * BUSY / (2 * (1 - BUSY))  # M/D/1
+        service = own * p.dp * chunk / _fresh(t)
+        wait = service * BUSY / (2 * (1 - BUSY))  # M/D/1
         moved = request_bytes(m, p, t.input_tokens) / (c.out_bytes_per_s * e.out * p.tp)
-        late = e.first + own * p.dp + wait + moved
+        late = e.first + service + wait + moved
         if late <= limit and own * ranks / BUSY < least:
             least, first = own * ranks / BUSY, late
     return least, first

@@ -52,7 +52,7 @@ DRIVES = {  # how a mode drives the system, by what its name holds
 DRIVEN = {CLOSED: "closed loop", STATIC: "static batch", MOST_LOAD: "most load", DECODE: "decode"}
 MIXES = ({1024, 8192}, {1024})  # nominal lengths of InferenceX, which draws 80% to 100% of them
 DRAWN = 0.9
-NODE = 8  # accelerators that share a server, be it without a fabric of their own
+DECODED = 1000.0  # output tokens of a pool that only decodes, where rows do not say
 DRAFTS = 1  # tokens that multi-token prediction drafts, unless a row says otherwise
 
 
@@ -171,7 +171,7 @@ def candidates(one: Measurement) -> list[Plan]:
     sizes = [
         2**power
         for power in range(7)
-        if 2**power <= min(one.accelerators, max(one.cluster.domain, NODE))
+        if 2**power <= min(one.accelerators, max(one.cluster.domain, serving.SERVER))
     ]
     sizes = [size for size in sizes if one.accelerators % size == 0] or [1]
     found = [Plan(tp=size) for size in sizes]
@@ -440,7 +440,8 @@ def _traffic(row: Mapping[str, Any], mode: str) -> tuple[Traffic, tuple[float, f
             tpot, ttft = rule["tpot_p99_ms"], rule["ttft_p99_ms"]
             limits = (tpot / 1e3 if tpot else inf, ttft / 1e3 if ttft else inf)
     if "decode" in mode and not into:
-        into, out = _kv_length(), 1.0
+        out = DECODED
+        into = _kv_length() - out / 2
     if not (into and out):
         raise StackbookError(
             "input_tokens or output_tokens is empty, and no rule of MLPerf says it"
@@ -462,7 +463,7 @@ def _seen(
     if not (tpot or ttft or rate):
         raise StackbookError(f"nothing is measured; give one of {', '.join(MEASURED)}")
     if not rate and tpot and ttft and requests and drive == CLOSED:
-        rate = 1e3 * requests * t.output_tokens / (ttft + t.output_tokens * tpot) / count
+        rate = 1e3 * requests * t.output_tokens / (ttft + (t.output_tokens - 1) * tpot) / count
     if drive == MOST_LOAD:  # percentiles of runs that limits drive
         tpot = ttft = None
     values = (tpot and tpot / 1e3, ttft and ttft / 1e3, rate)
