@@ -282,6 +282,11 @@ def layer_kinds(model):
     return Counter((kind, i >= dense) for i, kind in enumerate(kinds))
 
 
+def slowest(count, parts):
+    """What the fullest of several parts has of a count: a token or a request is never cut."""
+    return np.maximum(count / parts, np.minimum(count, 1))
+
+
 def served_iteration(model, sizes, c, e, p, tokens, wanted):
     """Seconds of an iteration without its cache: matrix by matrix, message by message.
 
@@ -290,8 +295,8 @@ def served_iteration(model, sizes, c, e, p, tokens, wanted):
     """
     routed_bytes, other_bytes, _ = sizes
     ranks = p.tp * p.dp
-    passing = tokens / p.pp  # a stage works on one of pp parts of the batch at a time
-    own = passing / p.dp
+    passing = slowest(tokens, p.pp)  # a stage works on one of pp parts of the batch at a time
+    own = slowest(tokens, p.pp * p.dp)
     in_16, in_own = c.flops_16 * e.matmul, c.flops * e.matmul
     state = own * model.width  # numbers that a group sends of its tokens
 
@@ -311,12 +316,16 @@ def served_iteration(model, sizes, c, e, p, tokens, wanted):
         return np.where(p.tp > 1, seconds, 0)
 
     def dispatch_and_combine():
-        """A byte a number on the way to the experts, two on the way back."""
+        """A byte a number on the way to the experts, two on the way back, from each rank's part."""
         near = np.minimum(ranks, c.domain)
-        groups, k = ranks / near, model.active_experts
-        abroad = (groups - 1) * (1 - (1 - 1 / groups) ** k)  # other domains with a chosen expert
-        inside = 3 * state * k * (1 - 1 / near) / (c.up_bytes_per_s * e.up)
-        return 2 * e.latency + np.maximum(inside, 3 * state * abroad / (c.out_bytes_per_s * e.out))
+        groups, sent = ranks / near, 3 * state / p.tp
+
+        def chosen(parts):  # which hold an expert of a token, with equal chances
+            return 1 - (1 - 1 / parts) ** model.active_experts
+
+        inside = sent * (near - 1) * chosen(ranks) / (c.up_bytes_per_s * e.up)
+        abroad = sent * (groups - 1) * chosen(groups) / (c.out_bytes_per_s * e.out)
+        return 2 * e.latency + np.maximum(inside, abroad)
 
     def experts():
         """A rank holds experts / ep, each cut over ranks / ep; reads those with a token."""
@@ -342,7 +351,7 @@ def served_iteration(model, sizes, c, e, p, tokens, wanted):
         else:
             seconds += (3 if model.gated else 2) * other(model.width * model.ffn) + all_reduce()
         total += layers * seconds
-    total += product(wanted / p.pp / p.dp, model.vocabulary * model.width / p.tp, 2, in_16)
+    total += product(slowest(wanted, p.pp * p.dp), model.vocabulary * model.width / p.tp, 2, in_16)
     total = (total**4 + (model.layers * e.host) ** 4) ** 0.25
     local = ranks * p.pp <= c.domain
     wire = np.where(local, c.up_bytes_per_s * e.up, c.out_bytes_per_s * e.out)
@@ -363,23 +372,33 @@ def served_decode(model, sizes, c, e, p, t, batch):
     else:
         numbers = 2 * model.kv_heads * model.head_size
         pair = 2 * model.heads * 2 * model.head_size
-    share = batch / p.dp / p.pp  # of a rank at a time
+    share = slowest(batch, p.dp * p.pp)  # of a rank at a time
     for (kind, _), layers in layer_kinds(model).items():
         if kind == "linear":
             state = model.linear_heads * model.linear_key_size * model.linear_value_size
             seconds += layers * share * 2 * 4 * state / p.tp / memory
         else:
-            met = context if kind == "full" else model.window
+            met = context if kind == "full" else min(context, model.window)
             read = met * numbers * sizes[2] / np.minimum(groups, p.tp) / memory
             computed = met * verified * pair / p.tp / (c.flops_16 * e.matmul)
             seconds += layers * share * np.maximum(read, computed)
-    seconds += batch / p.dp * e.request
+    seconds += slowest(batch, p.dp) * e.request
     draft = served_iteration(model, sizes, c, e, p, batch, 0) - e.iteration
     output = model.vocabulary * model.width / p.tp
-    arithmetic = 2 * batch / p.dp * output / (c.flops_16 * e.matmul)
+    arithmetic = 2 * share * output / (c.flops_16 * e.matmul)
     head = np.hypot(arithmetic, 2 * output / (c.memory_bytes_per_s * e.weights))
     seconds += p.drafts * (draft * t.draft_layers / model.layers + head)
-    return seconds * (1 - t.acceptance) / (1 - t.acceptance ** (p.drafts + 1))
+    return seconds / kept(t, p)
+
+
+def kept(t, p):
+    """Tokens of a request in an iteration: each draft is right only after those before it."""
+    return sum(t.acceptance**n * (p.drafts >= n) for n in range(1 + np.max(p.drafts)))
+
+
+def computed(t):
+    """Tokens of a prompt that the prefix cache lacks; the last gives the first of the output."""
+    return max(1, t.input_tokens - t.input_tokens * t.hits)
 
 
 def served_pairs(model, c, e, p, t):
@@ -387,34 +406,42 @@ def served_pairs(model, c, e, p, t):
     pair = 2 * model.heads * 2 * model.head_size
     if model.kv_rank:
         pair = 2 * model.heads * (model.nope_size + model.rope_size + model.v_head_size)
-    fresh, held = t.input_tokens * (1 - t.hits), t.input_tokens * t.hits
+    fresh = computed(t)
+    held = t.input_tokens - fresh
+    filled = min(max(model.window, held), t.input_tokens)  # from here on a window is full
     met = {"full": fresh * (held + t.input_tokens) / 2, "linear": 0}
-    met["window"] = fresh * min(model.window, t.input_tokens / 2)
+    met["window"] = (filled**2 - held**2) / 2 + (t.input_tokens - filled) * model.window
     flop = sum(layers * met[kind] * pair for (kind, _), layers in layer_kinds(model).items())
     return flop / (p.tp * p.dp * p.pp) / (c.flops_16 * e.attention)
 
 
 def served_point(model, sizes, c, e, p, t, batch):
-    """Times per output token and to the first, output rate, decode, prompt; prompts in between."""
+    """Times per output token and to the first, output rate, decode, prompt; prompts in between.
+
+    Each group takes in a chunk: a prompt, a part of a long one, or several short ones.
+    """
     decode = served_decode(model, sizes, c, e, p, t, batch)
-    fresh = t.input_tokens * (1 - t.hits)
-    chunk = max(1, min(fresh, t.chunk))
+    fresh, later = computed(t), max(t.output_tokens - 1, 1)
+    due = batch / p.dp / later  # prompts of a group for each token of the output
+    room = np.maximum(t.chunk - batch / p.dp, t.chunk / 8)
+    chunk = np.minimum(fresh * np.maximum(1, due), room)
     alone = served_iteration(model, sizes, c, e, p, batch, batch)
-    added = served_iteration(model, sizes, c, e, p, batch + chunk, batch + 1) - alone
-    pairs = served_pairs(model, c, e, p, t)
-    products = added * fresh / chunk
-    before = (batch - 1) * (products + pairs)
-    tpot = decode + before / t.output_tokens
-    ttft = e.first + decode * fresh / chunk + products + p.dp * pairs + e.burst * before
-    rate = batch * t.output_tokens / (ttft + t.output_tokens * tpot) / (p.tp * p.dp * p.pp)
-    return tpot, ttft, rate, decode, products + pairs
+    both = served_iteration(model, sizes, c, e, p, batch + p.dp * chunk, batch + p.dp)
+    prompts = p.dp * chunk / fresh  # that an iteration takes in
+    prompt = (both - alone) / prompts + served_pairs(model, c, e, p, t)
+    before = (batch - 1) * prompt
+    tpot = decode + before / later
+    waited = decode * kept(t, p) * np.maximum(1, fresh / chunk)  # whole iterations
+    ttft = e.first + waited + p.dp * prompt + e.burst * before
+    seconds = (t.output_tokens - 1) * decode + batch * prompt
+    rate = batch * t.output_tokens / seconds / (p.tp * p.dp * p.pp)
+    return tpot, ttft, rate, decode, prompt
 
 
 def served_static(model, sizes, c, e, p, t, batch):
     """The same where all prompts come first, at once."""
     decode = served_decode(model, sizes, c, e, p, t, batch)
-    given = batch * t.input_tokens
-    pass_through = served_iteration(model, sizes, c, e, p, given, 1) * (1 - t.hits)
+    pass_through = served_iteration(model, sizes, c, e, p, batch * computed(t), p.dp)
     ttft = e.first + pass_through + batch * served_pairs(model, c, e, p, t)
     seconds = ttft + (t.output_tokens - 1) * decode
     return decode, ttft, batch * t.output_tokens / seconds / (p.tp * p.dp * p.pp)

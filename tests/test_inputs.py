@@ -12,6 +12,7 @@ import pytest
 
 from stackbook import StackbookError, facts, findings, home, inputs
 from stackbook.kernels import chips
+from stackbook.kernels.batching import Requests
 
 
 @pytest.fixture
@@ -280,3 +281,88 @@ def test_the_books_own_runs_are_found_from_any_folder(
     how = {"params": "params", "tokens": "tokens", "loss": "loss"}
     shipped = inputs.runs("data/scaling_runs.csv", **how)
     assert shipped.equals(inputs.runs(str(home() / "data" / "scaling_runs.csv"), **how))
+
+
+ARRIVALS = [f"{5 + i / 2},{100 + i},{1 + i % 7}" for i in range(30)]
+
+
+def requested(tmp_path: Path, lines: list[str], head: str) -> Requests:
+    path = tmp_path / "my.csv"
+    path.write_text("\n".join([head, *lines]))
+    return inputs.requests(str(path))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "arrival_s,input_tokens,output_tokens",
+        "TIMESTAMP,ContextTokens,GeneratedTokens",
+        "Timestamp,Request tokens,Response tokens",
+        "arrived_at,num_prefill_tokens,num_decode_tokens",
+        " time , prompt_tokens,completion_tokens",
+    ],
+)
+def test_requests_are_read_under_the_names_of_known_traces(tmp_path: Path, head: str) -> None:
+    found = requested(tmp_path, [*reversed(ARRIVALS), ""], head)
+    assert found.arrival == pytest.approx(np.arange(30) / 2)
+    assert found.input.tolist() == list(range(100, 130))
+    assert found.output.tolist() == [1 + i % 7 for i in range(30)]
+    assert (found.shares_with == -1).all() and not found.shared.any()
+
+
+def test_dates_with_times_are_seconds(tmp_path: Path) -> None:
+    forms = ["2023-11-16 18:59:59.5", "2023-11-16T19:00:00.2500000Z", "2023-11-16 19:00:01+00:00"]
+    lines = [f"{forms[i // 10]},9,9" for i in range(30)]
+    found = requested(tmp_path, lines, "TIMESTAMP,ContextTokens,GeneratedTokens")
+    assert found.arrival[::10] == pytest.approx([0, 0.75, 1.5])
+
+
+@pytest.mark.parametrize(
+    ("lines", "head", "message"),
+    [
+        (
+            ARRIVALS,
+            "when,input_tokens,output_tokens",
+            "{} has no column 'arrival_s'; its columns are when, input_tokens, output_tokens",
+        ),
+        (
+            ARRIVALS[:9],
+            "arrival_s,input_tokens,output_tokens",
+            "{}: 9 requests; give 20 or more",
+        ),
+        (
+            [*ARRIVALS, "30,x,3", "31,0,3"],
+            "arrival_s,prompt_tokens,output_tokens",
+            "{}, rows 32 and 33: prompt_tokens is x, 0; give tokens, 1 or more, or leave them out",
+        ),
+        (
+            [f"17000000000{line}" for line in ARRIVALS],
+            "arrival_s,input_tokens,output_tokens",
+            "{}, rows 2, 3, 4, 5, 6 and 25 more: arrival_s is 170000000005.0, 170000000005.5, "
+            "170000000006.0, 170000000006.5, 170000000007.0; give seconds, or a date and time as "
+            "2026-05-01 12:00:03.5, or leave them out",
+        ),
+        (
+            ["7,100,10"] * 30,
+            "arrival_s,input_tokens,output_tokens",
+            "{}: all requests arrive at 7; give the times of each",
+        ),
+    ],
+)
+def test_what_is_wrong_with_requests_is_said_in_a_line(
+    tmp_path: Path, lines: list[str], head: str, message: str
+) -> None:
+    with pytest.raises(StackbookError) as error:
+        requested(tmp_path, lines, head)
+    assert str(error.value) == message.format(tmp_path / "my.csv")
+
+
+def test_the_quoted_price_is_that_of_the_last_month() -> None:
+    quote = inputs.quoted_price("H100 SXM")
+    rows = facts.table("rental_prices").filter(accelerator="H100 SXM").collect()
+    last = rows.filter(pl.col("month") == rows["month"].max())
+    assert last["usd_per_hour"].min() <= quote.usd_per_hour <= last["usd_per_hour"].max()
+    assert set(quote.sources) <= set(last["source"])
+    assert quote.of.endswith(last["month"][0][:4])
+    with pytest.raises(StackbookError, match="no quote of H800: set usd_per_hour"):
+        inputs.quoted_price("H800")

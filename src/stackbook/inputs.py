@@ -4,11 +4,12 @@ An uncertain number is an array: first the central value, then draws of it. A fo
 element by element, so that one call gives a result and its distribution, and `finding` states both.
 """
 
+from calendar import month_name
 from collections.abc import Collection, Iterable
 from functools import cache
 from math import inf
 from statistics import NormalDist
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from stackbook import StackbookError, facts, located, nearest
 from stackbook.kernels import serving, uncertainty
+from stackbook.kernels.batching import Requests
 from stackbook.kernels.scaling import Hoffmann
 from stackbook.kernels.serving import Layout
 from stackbook.kernels.training import Cluster, Efficiency
@@ -28,6 +30,19 @@ _ROW = "row of the file"
 _SHOWN = 5  # rows that an error names
 _SEPARATORS = {";": "semicolons", "\t": "tabs"}
 _EXAMPLE = "study = 'mine' and loss < 3"
+LEAST_REQUESTS = 20
+REQUESTS = {  # columns, and how traces and logs spell them: Azure, BurstGPT, Vidur, APIs
+    "arrival_s": ("arrival", "arrived at", "arrival time", "timestamp", "time"),
+    "input_tokens": (
+        *("prompt tokens", "context tokens", "request tokens", "num prefill tokens"),
+        *("input length", "input"),
+    ),
+    "output_tokens": (
+        *("completion tokens", "generated tokens", "response tokens", "num decode tokens"),
+        *("output length", "output"),
+    ),
+}
+_DAY = "2026-05-01 12:00:03.5"
 
 
 def uncertain(symbol: str, value: float | None = None) -> NDArray[np.float64]:
@@ -284,6 +299,79 @@ def runs(
     return numbers.select("params", "tokens", "flop", "loss", row=table[_ROW])
 
 
+def requests(path: str) -> Requests:
+    """Requests of the CSV file `path`, in order of arrival, the first at 0; none shares a prefix.
+
+    Columns arrival_s (seconds, or dates with times), input_tokens and output_tokens, or as
+    `REQUESTS` spells them. StackbookError names each bad value: none is left out unasked.
+    """
+    table = _csv(path)
+    plain = {_plain(name): name for name in table.columns if name != _ROW}
+    spelled = {
+        name: next((plain[key] for key in map(_plain, (name, *others)) if key in plain), name)
+        for name, others in REQUESTS.items()
+    }
+    _known(path, spelled.values(), table)
+    if table.height < LEAST_REQUESTS:
+        raise StackbookError(f"{path}: {table.height} requests; give {LEAST_REQUESTS} or more")
+    bounds = {
+        "arrival_s": (0, 1e11, f"seconds, or a date and time as {_DAY}"),  # beyond are milliseconds
+        "input_tokens": (1, 1e9, "tokens, 1 or more"),
+        "output_tokens": (1, 1e9, "tokens, 1 or more"),
+    }
+    found = {}
+    for name, (low, high, remedy) in bounds.items():
+        column = table[spelled[name]]
+        found[name] = _number(column)
+        if name == "arrival_s" and found[name].null_count() == column.len():
+            found[name] = _seconds(column)
+        good = found[name].is_between(low, high).fill_null(False)
+        if bad := _bad(table.filter(~good), column.name):
+            raise StackbookError(f"{path}, {bad}; give {remedy}, or leave them out")
+    rows = pl.DataFrame(found).sort("arrival_s", maintain_order=True)
+    arrival = rows["arrival_s"].to_numpy() - rows["arrival_s"][0]
+    if not arrival[-1]:
+        raise StackbookError(
+            f"{path}: all requests arrive at {table[spelled['arrival_s']][0]}; "
+            "give the times of each"
+        )
+    given, output = (
+        np.maximum(rows[name].to_numpy().round(), 1).astype(np.int64)
+        for name in ("input_tokens", "output_tokens")
+    )
+    none, zero = np.full(rows.height, -1), np.zeros(rows.height, np.int64)
+    return Requests(arrival, given, output, none, zero)
+
+
+class Quote(NamedTuple):
+    """What an hour of an accelerator is offered for."""
+
+    usd_per_hour: float
+    of: str
+    """Who asks it, and in which month."""
+    sources: list[str]
+
+
+def quoted_price(accelerator: str) -> Quote:
+    """The median quote of the last month in table `rental_prices`; StackbookError where none is.
+
+    Of neoclouds and indices of their prices; where they ask none, of clouds on demand.
+    """
+    quotes = facts.table("rental_prices").filter(accelerator=accelerator).collect()
+    quotes = quotes.drop_nulls("usd_per_hour")
+    own = pl.col("provider_kind").is_in(["neocloud", "index"])
+    asked = quotes.filter(own & ~pl.col("provider").str.contains("hyperscaler"))
+    asked = asked if asked.height else quotes.filter(commitment="on-demand")
+    asked = asked.filter(pl.col("month") == pl.col("month").max())
+    if asked.is_empty():
+        raise StackbookError(f"the book has no quote of {accelerator}: set usd_per_hour")
+    year, month = asked["month"][0].split("-")
+    of = " and ".join(sorted(set(asked["provider"])))
+    of += "" if set(asked["commitment"]) & {"on-demand", "unspecified"} else ", contract"
+    price = float(np.median(asked["usd_per_hour"]))
+    return Quote(price, f"{of}, {month_name[int(month)]} {year}", sorted(set(asked["source"])))
+
+
 def cells(path: str) -> pl.DataFrame:
     """A reader's CSV file as text; StackbookError says why it is none."""
     try:
@@ -344,6 +432,17 @@ def _typed(column: pl.Series, number: bool) -> pl.Series:
 
 def _number(column: pl.Series) -> pl.Series:
     return column.str.strip_chars().cast(pl.Float64, strict=False)
+
+
+def _plain(name: str) -> str:
+    return "".join(filter(str.isalnum, name.lower()))
+
+
+def _seconds(column: pl.Series) -> pl.Series:
+    """Of dates with times, in UTC."""
+    text = column.str.strip_chars().str.replace("T", " ").str.replace(r" ?(Z|UTC|\+00:00)$", "")
+    times = text.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=False)
+    return times.dt.epoch("us") / 1e6
 
 
 def _bad(rows: pl.DataFrame, column: str) -> str:

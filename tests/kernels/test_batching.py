@@ -176,6 +176,30 @@ def test_more_replicas_wait_less_and_the_promise_is_kept_with_the_fewest():
         batching.fleet(requests, *limits, ttft=0.001, tpot=0.1, most=8)
 
 
+def test_regular_arrivals_are_carried_up_to_the_rate_of_service():
+    """D/D/1: 1 / service at any promise of that time, nothing at less; both for any start."""
+    requests = alike(np.arange(1, 1001), 8, 1)
+    limits = steady(0.02, 8), Replica(1000, 0, 1, 8, True)
+    for start in (5.0, 50.0, 400.0):
+        found = batching.carries(requests, *limits, ttft=0.021, tpot=1.0, start=start)
+        assert 50 / 1.015 <= found <= 50.1
+    assert batching.carries(requests, *limits, ttft=0.019, tpot=1.0, start=50.0) == 0
+
+
+def test_what_replicas_carry_is_the_edge_of_the_promise_and_pools():
+    requests = alike(batching.bursty(1, 2, 4000, seed=5), 300, 100)
+    limits = steady(0.02, 512), Replica(20_000, 0, 64, 512, True)
+    promise = {"ttft": 0.3, "tpot": 0.03}
+    one, four = (
+        batching.carries(requests, *limits, **promise, start=10.0 * n, replicas=n) for n in (1, 4)
+    )
+    assert four > 4 * one
+    first, after = batching.settled(requests, one, *limits)
+    assert first <= 0.3 and after <= 0.03
+    assert batching.settled(requests, 1.03 * one, *limits)[0] > 0.3
+    assert batching.settled(requests, 50 * one, *limits) == (np.inf, np.inf)
+
+
 @pytest.mark.parametrize(("arrival", "first"), [(2.5, 4), (3, 4), (3.5, 5)])
 def test_joins_the_next_iteration(arrival, first):
     """Also the one that begins as it arrives."""

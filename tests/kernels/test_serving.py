@@ -1,7 +1,7 @@
 """Serving: plain Python operation by operation, limits of the roofline, and conservation."""
 
 from itertools import pairwise
-from math import inf
+from math import floor, inf
 
 import numpy as np
 import pytest
@@ -55,7 +55,7 @@ traffics = st.builds(
     output_tokens=st.floats(1, 4000),
     hits=st.floats(0, 1),
     chunk=st.floats(256, 16384),
-    acceptance=st.floats(0, 0.95),
+    acceptance=st.floats(0, 1),
     draft_layers=st.floats(0, 2),
 )
 powers = st.sampled_from([1, 2, 4, 8])
@@ -72,11 +72,11 @@ def plans(draw, model):
 
 @st.composite
 def cases(draw):
-    """What the kernels take, with a request or more for each group and stage."""
+    """What the kernels take, with fewer requests than groups and stages, too."""
     name = draw(st.sampled_from(NAMES))
     sizes = tuple(draw(st.sampled_from([0.5625, 1.0, 2.0])) for _ in range(3))
     chip, p = draw(st.sampled_from(list(CHIPS.values()))), draw(plans(MODELS[name]))
-    batch = float(draw(st.integers(p.dp * p.pp, 512)))
+    batch = float(draw(st.integers(1, 512)))
     return name, sizes, (chip, draw(efficiencies), p, draw(traffics)), batch
 
 
@@ -85,14 +85,12 @@ def cases(draw):
 def test_as_operation_by_operation(case):
     """From the architecture's own record, so that Layout is tested too."""
     name, sizes, (c, e, p, t), batch = case
-    if MODELS[name].window_layers:  # where drafts read as one token does
-        p = p._replace(drafts=0)
     rest = c, e, p, t
     m, plain = layout(name, *sizes), (MODELS[name], sizes, *rest, batch)
     assert serving.decode_seconds(m, *rest, batch) == pytest.approx(served_decode(*plain), rel=1e-9)
     at = serving.point(m, *rest, batch)
     found = at.tpot, at.ttft, at.output_per_s, at.decode, at.prompt
-    assert found == pytest.approx(served_point(*plain), rel=1e-9)
+    assert found == pytest.approx(served_point(*plain), rel=1e-9, abs=1e-14)
     assert serving.static(m, *rest, batch)[:2] == pytest.approx(served_static(*plain)[:2], rel=1e-9)
     rate = serving.static(m, *rest, batch).output_per_s
     assert rate == pytest.approx(served_static(*plain)[2], rel=1e-9)
@@ -150,10 +148,11 @@ def test_a_request_holds_keys_and_values_as_its_architecture_says(name, context)
         assert copies == pytest.approx({n: max(1, n / model.kv_heads) for n in copies})
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "Mistral 7B"])
+@pytest.mark.parametrize("name", NAMES)
 def test_what_a_replica_holds_in_tokens_and_in_requests(name):
     """The simulation counts cache in whole tokens, the roofline in requests."""
-    m, p, context = layout(name, 0.5625, 0.5625), Plan(8), 100_000
+    m, p = layout(name, 0.5625, 0.5625), Plan(8)
+    context = 100_000 if m.full_layers else int(m.window)  # no cap of the simulation's own
     limits = serving.replica(m, B200, p, 64, 512)
     most = serving.most_requests(m, B200, p, float(context))
     assert limits.capacity / (context + limits.besides) == pytest.approx(most, rel=1e-4)
@@ -163,27 +162,62 @@ def test_what_a_replica_holds_in_tokens_and_in_requests(name):
 
 @given(cases(), st.lists(st.integers(1, 10_000), min_size=8, max_size=64))
 def test_pace_adds_up_a_mix_of_contexts(case, contexts):
-    """Each request pays for its own, all together what their mean would."""
+    """Each request pays for its own, all together what their mean would, once windows are full."""
     name, sizes, (c, e, p, t), _ = case
     p = p._replace(drafts=0)
     m, batch = layout(name, *sizes), len(contexts)
+    contexts = [int(m.window) + each for each in contexts]
     pace = serving.pace(m, c, e, p, 64)
     seconds = pace.rows[batch] + sum(pace.sequence + pace.cached * each for each in contexts)
     t = t._replace(input_tokens=np.mean(contexts) - 1, output_tokens=2.0)
     assert seconds == pytest.approx(serving.decode_seconds(m, c, e, p, t, float(batch)), rel=1e-9)
 
 
+@pytest.mark.parametrize("ranks", [2, 8, 64])
+def test_a_token_goes_once_to_each_rank_that_holds_an_expert_of_it(ranks):
+    """As counted over drawn experts; all ranks in a domain, and nothing but wires takes time."""
+    m, tokens = layout("DeepSeek V3"), 1024.0 * ranks
+    c = READING._replace(memory_bytes_per_s=inf, domain=64.0)
+    sent = serving.rows_seconds(m, c, IDEAL, Plan(1, ranks, ranks), tokens, 0.0) / m.expert_layers
+    copies = sent * c.up_bytes_per_s / (3 * 1024 * m.width)
+    draws = np.random.default_rng(1).random((4000, int(m.experts))).argsort(axis=1)
+    holders = draws[:, : int(m.active_experts)] * ranks // int(m.experts)
+    drawn = np.mean([len(set(row) - {0}) for row in holders])
+    assert copies == pytest.approx(drawn, rel=0.03)
+    assert copies <= min(ranks - 1, m.active_experts)
+
+
+@pytest.mark.parametrize("name", ["Llama 3.1 70B", "gpt-oss 120B", "DeepSeek V3"])
+def test_one_request_is_not_cut_over_stages_or_groups(name):
+    """Without wires, what holds more of it than another takes no less time."""
+    m, c = layout(name), H100._replace(up_bytes_per_s=inf, out_bytes_per_s=inf)
+    t = Traffic(131072.0, 512.0)
+    alone = serving.decode_seconds(m, c, IDEAL, Plan(8), t, 1.0)
+    staged = serving.decode_seconds(m, c, IDEAL, Plan(8, pp=4), t, 1.0)
+    assert staged == pytest.approx(alone)
+    if m.expert_layers:
+        one, many = (
+            serving.cached_seconds(m, c, IDEAL, Plan(1, dp, dp)) * dp * t.input_tokens
+            for dp in (1, 64)
+        )
+        assert one == pytest.approx(many)
+        assert serving.decode_seconds(m, c, IDEAL, Plan(1, 64, 64), t, 1.0) > many
+
+
 # What cannot be otherwise.
 
 
 @given(cases())
-def test_a_whole_hit_leaves_no_prompt(case):
+def test_a_whole_hit_leaves_one_token_to_compute(case):
     name, sizes, (c, e, p, t), batch = case
-    args = layout(name, *sizes), c, e, p, t._replace(hits=1.0), batch
-    at, together = serving.point(*args), serving.static(*args)
-    assert at.prompt == together.prompt == 0
-    assert (at.tpot, at.ttft) == (at.decode, e.first)
-    assert (together.tpot, together.ttft) == (at.decode, e.first)
+    m = layout(name, *sizes)
+    runs = serving.point, serving.static
+    for run in runs:
+        whole, last = (
+            run(m, c, e, p, t._replace(hits=hits), batch) for hits in (1.0, 1 - 1 / t.input_tokens)
+        )
+        assert whole == pytest.approx(last, rel=1e-6, abs=1e-12)
+        assert whole.prompt > 0
 
 
 @given(cases(), st.sampled_from(["flops", "memory_bytes_per_s", "up_bytes_per_s"]))
@@ -225,8 +259,9 @@ def test_drafts_gain_what_is_accepted_while_reading_and_nothing_while_computing(
             serving.decode_seconds(m, c, IDEAL, Plan(drafts=n), t, 16.0) for n in (0, drafts)
         )
         gains[c] = plain / drafted
-    tokens = serving.accepted(t.acceptance, float(drafts))
+    tokens = serving.accepted(t.acceptance, drafts)
     assert tokens == pytest.approx(sum(t.acceptance**i for i in range(drafts + 1)))
+    assert serving.accepted(1.0, drafts) == 1 + drafts
     assert gains[READING] == pytest.approx(tokens)
     assert gains[ARITHMETIC] == pytest.approx(tokens / (1 + drafts))
     assert gains[ARITHMETIC] < 1 < gains[READING]
@@ -241,12 +276,57 @@ def test_little_in_a_closed_loop(case, concurrency):
     name, sizes, (c, e, p, t), _ = case
     m = layout(name, *sizes)
     at = serving.loaded(m, c, e, p, t, float(concurrency))
-    seconds = at.ttft + t.output_tokens * at.tpot
+    decoding = max(t.output_tokens - 1, 1) * at.tpot
+    seconds = at.ttft + decoding
     requests = at.output_per_s * p.tp * p.dp * p.pp / t.output_tokens
     assert requests * seconds == pytest.approx(concurrency)
     assert at.batch <= max(at.most, 1)
     if at.batch == at.most:  # whoever finds no room waits
-        assert requests * t.output_tokens * at.tpot <= at.batch * (1 + 1e-9)
+        assert requests * decoding <= at.batch * (1 + 1e-9)
+
+
+@given(cases())
+def test_each_answer_takes_its_share_of_iterations_and_its_own_prompt(case):
+    """However few decode at once: a batch of one pays for its prompt, too."""
+    name, sizes, rest, batch = case
+    p, t = rest[2:]
+    at = serving.point(layout(name, *sizes), *rest, batch)
+    answers = at.output_per_s * p.tp * p.dp * p.pp / t.output_tokens  # a second
+    assert 1 / answers == pytest.approx((t.output_tokens - 1) * at.decode / batch + at.prompt)
+
+
+def test_an_answer_of_one_token_is_its_prompt():
+    m, t = layout("DeepSeek V3"), Traffic(1024.0, 1.0)
+    p = Plan(8)
+    at, together = (run(m, H100, HOPPER, p, t, 8.0) for run in (serving.point, serving.static))
+    assert at.output_per_s == pytest.approx(1 / at.prompt / 8)
+    assert together.output_per_s == pytest.approx(8 / together.ttft / 8)
+    assert at.tpot == pytest.approx(at.decode + 7 * at.prompt)
+
+
+def test_a_prompt_is_not_cut_over_groups():
+    """More groups take in more prompts at once, and none of them sooner."""
+    m, t = layout("DeepSeek V3"), Traffic(8192.0, 1024.0)
+    late = [
+        serving.point(m, CHIPS["GB200"], HOPPER, Plan(1, dp, dp), t, float(dp)).ttft
+        for dp in (4, 8, 16, 32)
+    ]
+    assert late == sorted(late)
+
+
+@pytest.mark.parametrize("busy", [0.005, 0.1, 0.3, 0.5, 0.7, 0.9])
+def test_the_wait_that_99_of_100_keep_is_that_of_a_queue_of_equal_prompts(busy):
+    """Lindley's recursion of M/D/1 with service 1; the tail's exponent is that of heavy traffic."""
+    random = np.random.default_rng(1)
+    steps = np.cumsum(1 - random.exponential(1 / busy, 400_000))
+    drawn = np.quantile(steps - np.minimum.accumulate(np.minimum(steps, 0)), 0.99)
+    t = Traffic(1.0, 2.0)
+    at = serving.Point(0.0, 0.0, 1.0, 1.0, 1.0, 1 / busy - 1, 1.0)
+    low, high = 0.0, 100.0
+    for _ in range(40):
+        limit = (low + high) / 2
+        low, high = (low, limit) if serving._keeps(IDEAL, t, at, inf, limit) else (limit, high)
+    assert high == pytest.approx(drawn, rel=0.1, abs=0.6)
 
 
 limits = st.floats(0.005, 0.5), st.floats(0.05, 20)
@@ -260,11 +340,14 @@ def test_saturated_keeps_its_limits_and_leaves_nothing(case, tpot, ttft):
     if at.output_per_s > 0:
         assert at.tpot * serving.SPREAD <= tpot
         assert at.batch <= at.most
-        assert at.output_per_s == pytest.approx(at.batch / at.tpot / (p.tp * p.dp * p.pp))
+        assert at.batch >= 1
+        assert at == serving.point(*args, at.batch)
     # Wider limits allow whatever narrow ones do; bisection ends within a part in a million.
     for wider in ((2 * tpot, ttft), (tpot, 2 * ttft), (inf, inf)):
         assert serving.saturated(*args, *wider).batch >= at.batch * (at.output_per_s > 0) - 1e-2
-    assert serving.saturated(*args, inf, inf).batch == min(at.most, serving.MOST * p.dp)
+    free = serving.saturated(*args, inf, inf)
+    assert free.batch == max(1, min(at.most, serving.MOST * p.dp))
+    assert (free.output_per_s > 0) == (at.most >= 1)
 
 
 def test_saturated_is_where_one_more_request_would_break_a_limit():
@@ -274,6 +357,16 @@ def test_saturated_is_where_one_more_request_would_break_a_limit():
     assert at.tpot * serving.SPREAD <= 0.03
     more = serving.point(m, H100, HOPPER, p, CHAT, at.batch + 1)
     assert more.tpot * serving.SPREAD > 0.03
+
+
+def test_saturated_serves_whole_requests_or_none():
+    long, inputs = Traffic(131072.0, 1024.0), (layout("Llama 3.1 70B"), H100, HOPPER, Plan())
+    found = serving.saturated(*inputs, long, inf, inf)
+    assert found.most < 1 and found.output_per_s == 0
+    args = layout("gpt-oss 120B", 0.5625), B200, HOPPER, Plan(), CHAT
+    limit = serving.point(*args, 1.0).tpot * serving.SPREAD
+    assert serving.saturated(*args, 0.99 * limit, inf).output_per_s == 0  # experts read less, too
+    assert serving.saturated(*args, 1.01 * limit, inf).output_per_s > 0
 
 
 @pytest.mark.parametrize("name", ["Llama 3.1 70B", "DeepSeek V3", "Qwen3 Next 80B A3B"])
@@ -303,23 +396,25 @@ FEW = 2.0 ** np.arange(0, 12)
 def every_point(m, c, e, t, options, ttft, apart):
     """(speed, output of an accelerator) of each plan and batch, one at a time."""
     found, pool = [], inf
+    context = t.input_tokens + t.output_tokens / 2
+    several = max(1, t.chunk / 4 / t.input_tokens)  # prompts that a group takes in at once
     for p in options:
-        at = serving.static(m, c, e, p._replace(drafts=0), t, float(p.dp))  # of prompts alone
-        wait = at.prompt * serving.BUSY / (2 * (1 - serving.BUSY))
+        at = serving.static(m, c, e, p._replace(drafts=0), t, p.dp * several)  # of prompts alone
         moved = serving.request_bytes(m, p, t.input_tokens) / (c.out_bytes_per_s * e.out * p.tp)
-        if at.ttft + wait + moved <= ttft:
-            pool = min(pool, at.prompt * p.tp * p.dp * p.pp / serving.BUSY)
+        left = ttft - at.ttft - moved  # for the wait, which grows as busy / (1 - busy)
+        if left > 0:
+            busy = min(serving.BUSY, 1 / (1 + (at.ttft - e.first) / (2 * left)))
+            pool = min(pool, at.prompt * p.tp * p.dp * p.pp / busy)
     for p in options:
         ranks = p.tp * p.dp * p.pp
-        context = t.input_tokens + t.output_tokens / 2
         most = min(serving.most_requests(m, c, p, context), serving.MOST * p.dp)
-        for batch in FEW[most >= FEW]:
+        for batch in {*FEW[most >= FEW], min(FEW[-1], floor(most))}:
             at = serving.point(m, c, e, p, t, batch)
             if at.ttft <= ttft:
-                found.append((1 / at.tpot, batch / at.tpot / ranks))
+                found.append((1 / at.tpot, at.output_per_s))
             if apart and pool < inf:
-                seconds = ranks * at.decode / batch + pool / t.output_tokens
-                found.append((1 / at.decode, 1 / seconds))
+                seconds = (t.output_tokens - 1) * ranks * at.decode / batch + pool
+                found.append((1 / at.decode, t.output_tokens / seconds))
     return np.array(found)
 
 
@@ -358,9 +453,61 @@ def test_frontier_falls_with_speed_and_what_it_names_does_it():
         at = serving.point(m, c, e, p, t, batch)
         assert tpot == (at.decode if apart else at.tpot)
         assert 1 / tpot >= speed and batch <= at.most
-        assert rate <= batch / tpot / (p.tp * p.dp * p.pp) * (1 + 1e-12)
+        longer = t.output_tokens / (t.output_tokens - 1)  # the prompt gives the first token
+        assert rate <= longer * batch / tpot / (p.tp * p.dp * p.pp) * (1 + 1e-12)
     alone = serving.frontier(m, c, e, t, SPEEDS, options, apart=False)
     assert (alone.output_per_s <= found.output_per_s).all() and not alone.apart.any()
+
+
+@pytest.mark.parametrize("speed", [[], [50.0, 10.0], [10.0, 10.0], [0.0, 10.0]])
+def test_frontier_wants_rising_speeds(speed):
+    args = layout("Llama 3.1 70B"), H100, HOPPER, CHAT
+    with pytest.raises(ValueError, match="rising"):
+        serving.frontier(*args, np.array(speed), [Plan(8)])
+
+
+def test_frontier_of_what_fits_nowhere_is_0():
+    m, c = layout("DeepSeek V3"), CHIPS["L40S"]
+    options = serving.plans(m, c, 8)
+    found = serving.frontier(m, c, HOPPER, CHAT, SPEEDS, options)
+    assert options == [] and found.tried == 0 and not found.output_per_s.any()
+
+
+def test_frontier_fills_the_memory_where_speed_is_no_matter():
+    m, p = layout("Llama 3.1 70B"), Plan(2)
+    most = serving.most_requests(m, H100, p, CHAT.input_tokens + CHAT.output_tokens / 2)
+    found = serving.frontier(m, H100, HOPPER, CHAT, SPEEDS, [p], apart=False)
+    assert found.batch[0] == floor(most) not in serving.BATCHES
+
+
+def test_prompts_apart_cost_the_same_work_but_for_slack():
+    """Of requests that come one by one, a pool spares nothing, and its slack comes on top."""
+    m, t, p = layout("Llama 3.1 70B"), Traffic(32768.0, 128.0), Plan(8)
+    slow, one = np.array([1e-3]), np.ones(1)
+    together, both = (
+        serving.frontier(m, H100, IDEAL, t, slow, [p], inf, one, apart=way) for way in (False, True)
+    )
+    assert together.output_per_s == both.output_per_s and not both.apart[0]
+
+
+def test_prompts_are_apart_only_where_their_cache_fits():
+    m, t = layout("Llama 3.1 70B"), Traffic(131072.0, 512.0)
+    assert serving.most_requests(m, H100, Plan(), t.input_tokens) < 1
+    wide, both = (
+        serving.frontier(m, H100, HOPPER, t, SPEEDS, options)
+        for options in ([Plan(8)], [Plan(), Plan(8)])
+    )
+    np.testing.assert_array_equal(wide.output_per_s, both.output_per_s)
+
+
+def test_drafts_that_are_always_right_and_alone_have_a_frontier_with_pools():
+    """Prompts draft nothing: their pool is the same."""
+    m, t = layout("DeepSeek V3", 0.5625), CHAT._replace(acceptance=1.0)
+    args = m, B200, HOPPER, t, SPEEDS
+    drafted = serving.frontier(*args, [Plan(8, drafts=2)])
+    assert drafted.output_per_s[0] > 0 and drafted.apart.any()
+    pool = [serving.frontier(*args, [Plan(8, drafts=n)]).ttft[drafted.apart] for n in (1, 2)]
+    assert pool[0][0] == pool[1][0]
 
 
 def test_frontier_of_twice_the_chip_is_twice_as_high():
@@ -382,6 +529,12 @@ def test_plans_fit_and_use_no_more_than_there_is(name):
     found = serving.plans(m, c, 16, (0, 2))
     assert found and len(set(found)) == len(found)
     for p in found:
-        assert p.tp * p.dp * p.pp <= 16 and p.tp <= c.domain and p.ep in (1, p.tp * p.dp)
+        assert p.tp * p.dp <= 16 and p.pp == 1 and p.ep in (1, p.tp * p.dp)
+        assert p.tp <= max(c.domain, serving.SERVER)
         assert serving.weight_bytes(m, p) < serving.USABLE * c.memory_bytes
         assert m.expert_layers or p.dp == p.ep == 1
+
+
+def test_plans_share_a_server_without_a_fabric_of_its_own():
+    found = serving.plans(layout("Llama 3.1 70B"), CHIPS["L40S"], 16, (0,))
+    assert CHIPS["L40S"].domain == 1 and found == [Plan(2), Plan(4), Plan(8)]

@@ -239,6 +239,79 @@ def fleet(
     return Fleet(high, found)
 
 
+def settled(
+    requests: Requests,
+    per_second: float,
+    pace: Pace,
+    replica: Replica,
+    replicas: int = 1,
+    quantile: float = 0.99,
+    routing: str = "requests",
+) -> tuple[float, float]:
+    """Both times of a fleet in its stride, for a stream whose arrivals are scaled to a rate.
+
+    requests, pace, replica, replicas, routing: as for serve [1], [s], [1], [1], [1]
+    per_second: mean rate [1/s], above 0
+    quantile: share of requests that are at least as fast [1]
+    returns: to the first token and for each one after it [s]; infinite where the queue only grows
+    source: of all but the first fifth, which finds the fleet empty
+    """
+    _positive(per_second=per_second)
+    count = requests.arrival.size
+    arrival = requests.arrival * (count / requests.arrival[-1] / per_second)
+    scaled = requests._replace(arrival=arrival)
+    served = serve(scaled, pace, replica, replicas, routing)
+    end = arrival[-1]
+    waiting = [int(np.sum((arrival <= at) & (served.first > at))) for at in (end / 2, end)]
+    if waiting[1] - waiting[0] > 0.05 * count / 2:
+        return inf, inf
+    stride = slice(count // 5, None)
+    later = requests._replace(arrival=arrival[stride], output=requests.output[stride])
+    then = served._replace(first=served.first[stride], finish=served.finish[stride])
+    found = summary(later, then, (quantile,))
+    return float(found.ttft[0]), float(np.nan_to_num(found.tpot[0]))
+
+
+def carries(
+    requests: Requests,
+    pace: Pace,
+    replica: Replica,
+    ttft: float,
+    tpot: float,
+    start: float,
+    quantile: float = 0.99,
+    replicas: int = 1,
+    routing: str = "requests",
+) -> float:
+    """Most requests per second that a fleet carries within a promise of latency, within 1.5%.
+
+    requests, pace, replica, replicas, routing: as for settled [1], [s], [1], [1], [1]
+    ttft, tpot: promised time to the first token [s], and for each one after it [s]
+    start: rate near which to search [1/s], above 0
+    quantile: share of requests for which each holds [1]
+    returns: [1/s]; 0 where the promise is not kept at a thirtieth of start
+    source: bisection over simulations; fewer requests are taken to be no slower
+    """
+
+    def kept(rate: float) -> bool:
+        first, after = settled(requests, rate, pace, replica, replicas, quantile, routing)
+        return first <= ttft and after <= tpot
+
+    low = high = start
+    if kept(start):
+        while kept(high := 1.25 * low):
+            low = high
+    else:
+        while not kept(low := high / 1.25):
+            high = low
+            if low < start / 30:
+                return 0.0
+    for _ in range(4):
+        middle = sqrt(low * high)
+        low, high = (middle, high) if kept(middle) else (low, middle)
+    return low
+
+
 def poisson(per_second: float, count: int, seed: int) -> Floats:
     """Arrivals that know nothing of each other.
 

@@ -194,7 +194,8 @@ def rows_seconds(
         else:
             layer += reduced
         seconds += m.expert_layers * layer
-    seconds += _product(wanted / stages / p.dp, m.head / p.tp, 2.0, slow, read)
+    asked = max(wanted / stages / p.dp, min(wanted, 1.0))
+    seconds += _product(asked, m.head / p.tp, 2.0, slow, read)
     host = m.layers * e.host
     if host > 0:  # works beside the accelerator; the slower of the two sets the pace
         seconds = sqrt(sqrt(seconds**4 + host**4))
@@ -241,9 +242,7 @@ def pair_seconds(m: Layout, c: Cluster, e: Efficiency, p: Plan) -> float:
 
 
 def pace(m: Layout, c: Cluster, e: Efficiency, p: Plan, tokens: int) -> Pace:
-    """What iterations of a replica take, for the simulation of its requests.
-
-    Without drafts, and without what prompts meet within windows.
+    """What iterations take, but for drafts and what prompts meet in windows, for the simulation.
 
     m, c, e, p: layout [1], cluster [1], efficiency [1] and plan [1]
     tokens: of an iteration, at most [1]
@@ -332,7 +331,8 @@ def decode_seconds(
     """
     context = t.input_tokens + t.output_tokens / 2
     tokens = batch * (1 + p.drafts)
-    seconds = rows_seconds(m, c, e, p, tokens, tokens) + batch * e.request / p.dp
+    seconds = rows_seconds(m, c, e, p, tokens, tokens)
+    seconds += max(batch / p.dp, min(batch, 1.0)) * e.request
     split = min(float(p.tp), m.kv_groups)
     read = c.memory_bytes_per_s * e.cache
     moved = m.kv_numbers * m.cache_bytes / split / read
@@ -344,7 +344,7 @@ def decode_seconds(
         share = t.draft_layers / m.layers
         draft = (rows_seconds(m, c, e, p, batch, 0.0) - e.iteration) * share
         weights = c.memory_bytes_per_s * e.weights
-        draft += _product(batch / p.dp, m.head / p.tp, 2.0, c.flops_16 * e.matmul, weights)
+        draft += _product(own, m.head / p.tp, 2.0, c.flops_16 * e.matmul, weights)
         seconds += p.drafts * draft
         seconds /= accepted(t.acceptance, p.drafts)
     return seconds
@@ -404,10 +404,17 @@ def _prompt_seconds(
 def _pairs(m: Layout, c: Cluster, e: Efficiency, p: Plan, t: Traffic) -> float:
     """Seconds of a prompt's attention: all pairs behind what the prefix cache holds."""
     held = t.input_tokens - _fresh(t)
-    met = (t.input_tokens * t.input_tokens - held * held) / 2
-    near = _fresh(t) * min(m.window, (t.input_tokens + held) / 2)
+    met = _met_before(t.input_tokens, np.inf) - _met_before(held, np.inf)
+    near = _met_before(t.input_tokens, m.window) - _met_before(held, m.window)
     layers = m.full_layers * met + m.window_layers * near
     return layers * m.prompt_pair / (p.tp * p.dp * p.pp) / (c.flops_16 * e.attention)
+
+
+@search
+def _met_before(tokens: float, window: float) -> float:
+    """Pairs of a text's first tokens, each with those before it that a window shows."""
+    near = min(tokens, window)
+    return near * tokens - near * near / 2
 
 
 @search
@@ -494,13 +501,13 @@ def saturated(
     """
     most = min(most_requests(m, c, p, t.input_tokens + t.output_tokens / 2), MOST * p.dp)
     best = point(m, c, e, p, t, 1.0)
-    if most < 1 or not _keeps(e, p, t, best, tpot, ttft):
+    if most < 1 or not _keeps(e, t, best, tpot, ttft):
         return Point(best.tpot, best.ttft, 1.0, most, 0.0, best.decode, best.prompt)
     low, high = 1.0, most
     for turn in range(24):
         batch = most if turn == 0 else (low + high) / 2
         found = point(m, c, e, p, t, batch)
-        if _keeps(e, p, t, found, tpot, ttft):
+        if _keeps(e, t, found, tpot, ttft):
             low, best = batch, found
             if turn == 0:
                 break
@@ -510,14 +517,14 @@ def saturated(
 
 
 @search
-def _keeps(e: Efficiency, p: Plan, t: Traffic, at: Point, tpot: float, ttft: float) -> bool:
+def _keeps(e: Efficiency, t: Traffic, at: Point, tpot: float, ttft: float) -> bool:
     """Whether 99 of 100 requests of a point keep limits."""
     cycle = max(t.output_tokens - 1, 0.0) * at.decode + at.batch * at.prompt
     busy = at.batch * at.prompt / cycle
     own = at.ttft - e.burst * max(at.batch - 1, 0.0) * at.prompt
-    late = own
+    late = np.inf
     if busy < 1:
-        late += at.prompt * max(0.0, log(100 * busy)) / (2 * (1 - busy))
+        late = own + at.prompt * max(0.0, log(100 * busy)) / (2 * (1 - busy))
     return at.tpot * SPREAD <= tpot and late <= ttft
 
 
@@ -557,14 +564,14 @@ def _exchange(state: float, experts: float, ranks: float, c: Cluster, e: Efficie
     """
     inside = min(c.domain, ranks)
     domains = ranks / inside
-    near = (inside - 1) * (1 - (1 - 1 / ranks) ** experts)
-    far = (domains - 1) * (1 - (1 - 1 / domains) ** experts)
+    near: float = (inside - 1) * (1 - (1 - 1 / ranks) ** experts)
+    far: float = (domains - 1) * (1 - (1 - 1 / domains) ** experts)
     within = state * near / (c.up_bytes_per_s * e.up)
     between = state * far / (c.out_bytes_per_s * e.out)
     return 2 * e.latency + max(within, between)
 
 
-BUSY = 0.8  # share of time in which a pool of prompts computes; the rest keeps waits short
+BUSY = 0.9  # share of time in which a pool of prompts computes, at most
 
 
 class Front(NamedTuple):
@@ -709,11 +716,14 @@ def _prompt_pool(
         chunk = max(_fresh(t), t.chunk / 4)  # short ones together
         own = _prompt_seconds(m, c, e, p, t, 0.0, chunk) + _pairs(m, c, e, p, t)
         service = own * p.dp * chunk / _fresh(t)
-        wait = service * BUSY / (2 * (1 - BUSY))  # M/D/1
         moved = request_bytes(m, p, t.input_tokens) / (c.out_bytes_per_s * e.out * p.tp)
-        late = e.first + service + wait + moved
-        if late <= limit and own * ranks / BUSY < least:
-            least, first = own * ranks / BUSY, late
+        slack = 2 * (limit - e.first - service - moved)
+        fits = most_requests(m, c, p, t.input_tokens) >= p.dp
+        if fits and slack > 0:  # as busy as the wait allows, of M/D/1
+            busy = min(slack / (slack + service), BUSY) if slack < np.inf else BUSY
+            if own * ranks / busy < least:
+                late = e.first + service + moved + service * busy / (2 * (1 - busy))
+                least, first = own * ranks / busy, late
     return least, first
 
 

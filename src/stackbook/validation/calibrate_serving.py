@@ -22,7 +22,7 @@ TAILS = {  # errors differ by model, so that quantiles wider than 5 and 95% hold
     "in sample": 0.05,
     "leave a tenth out": 0.03,
     "leave one accelerator out": 0.02,
-    "leave one model out": 0.01,
+    "leave one model out": 0.005,
 }
 LEAST = 1e-9  # rate of a point that does not fit
 Owner = tuple[str, str, str]  # family, precision, engine
