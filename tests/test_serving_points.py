@@ -43,8 +43,8 @@ def test_a_row_is_read_with_its_plan_and_units() -> None:
 
 
 def test_the_rate_of_a_closed_loop_follows_from_its_times() -> None:
-    """Little's law: 64 requests, each 200 ms and 500 tokens of 12.5 ms."""
-    assert read().seen[2] == pytest.approx(64 * 500 / (0.2 + 500 * 0.0125) / 8)
+    """Little's law: 64 requests, each 200 ms and 499 further tokens of 12.5 ms."""
+    assert read().seen[2] == pytest.approx(64 * 500 / (0.2 + 499 * 0.0125) / 8)
 
 
 def test_a_total_rate_is_shared_by_the_accelerators() -> None:
@@ -99,6 +99,7 @@ def test_lengths_of_inferencex_are_drawn_from_80_to_100_percent() -> None:
         ({"precision": "fp16", "accelerator": "a100-80gb"}, "BF16"),
         ({"precision": "fp4", "accelerator": "b200_sxm"}, "NVFP4"),
         ({"precision": "mxfp4", "model": "openai/gpt-oss-120b"}, "MXFP4"),
+        ({"precision": "fp4", "model": "openai/gpt-oss-120b"}, "MXFP4"),
         ({"precision": ""}, "BF16"),
         ({"precision": "", "model": "nvidia/Llama-3.1-8B-Instruct-FP8"}, "FP8"),
         ({"precision": "", "model": "deepseek-ai/DeepSeek-R1"}, "FP8"),

@@ -350,30 +350,39 @@ def summaries(predictions: list[Prediction]) -> list[Summary]:
 
 
 def _precision(row: Mapping[str, Any], model: Transformer, chip: Mapping[str, Any]) -> str:
+    """Of the weights; what no column says, the model's name does, or its usual checkpoint."""
     said = reading.plain(str(row.get("precision") or ""))
     if said in reading.EMPTY:
-        said = reading.plain(str(row["model"]))
-        if not re.search(r"fp[48]|fp16|bf16", said):
-            if re.search(
-                r"mlperf|offline|server|interactive", f"{row['mode']} {row.get('source')}".lower()
-            ):
-                own = {"NVFP4": "fp4_flops", "FP8": "fp8_flops"}
-                return next((each for each, peak in own.items() if chip[peak]), "BF16")
-            return "FP8" if "deepseek" in said else "BF16"
-    rules = (
-        ("MXFP4", r"mx.*4"),
-        ("NVFP4", r"4"),
-        ("FP8", r"8"),
-        ("BF16", r"16"),
-    )
-    for precision, pattern in rules:
-        if re.search(
-            pattern, re.sub(r"\d{2,}b|v\d|llama\d\.?\d?", "", said) if len(said) > 8 else said
-        ):
-            return precision
-    raise StackbookError(f"precision is {row.get('precision')!r}; give BF16, FP8, NVFP4 or MXFP4")
+        name = reading.plain(str(row["model"]))
+        told = re.search(r"(mx|nv)?fp[48]|[bf]f?p?16|int[48]|w[48]a\d+", name)
+        told_by = f"{row['mode']} {row.get('source')}".lower()
+        if told:
+            said = told[0]
+        elif re.search(r"mlperf|offline|server|interactive", told_by):  # the least that it has
+            own = {"NVFP4": "fp4_flops", "FP8": "fp8_flops"}
+            return next((each for each, peak in own.items() if chip[peak]), "BF16")
+        else:
+            said = NATIVE.get(reading.named(str(row["model"])) or "", "bf16")
+    if said not in FORMATS:
+        known = "BF16, FP8, NVFP4 or MXFP4"
+        raise StackbookError(f"precision is {row.get('precision')!r}; give {known}")
+    found = FORMATS[said]
+    native = NATIVE.get(reading.named(str(row["model"])) or "")
+    return "MXFP4" if found == "NVFP4" and native == "mxfp4" else found
 
 
+NATIVE = {  # precision of a checkpoint as it was published, where it is not 16 bits
+    "DeepSeek V3": "fp8",
+    "Kimi K2": "fp8",
+    "gpt-oss 120B": "mxfp4",
+    "gpt-oss 20B": "mxfp4",
+}
+FORMATS = (
+    dict.fromkeys(("bf16", "fp16", "16", "float16", "bfloat16", "16bit"), "BF16")
+    | dict.fromkeys(("fp8", "8", "int8", "w8a8", "w8a16", "fp8e4m3", "mxfp8", "8bit"), "FP8")
+    | dict.fromkeys(("fp4", "4", "nvfp4", "int4", "uint4", "w4a16", "w4a8", "4bit"), "NVFP4")
+    | dict.fromkeys(("mxfp4", "w4a16mxfp4"), "MXFP4")
+)
 ENGINES = {  # by what their names hold
     "tensorrt": "TensorRT-LLM",
     "trt": "TensorRT-LLM",

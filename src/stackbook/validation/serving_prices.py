@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from functools import cache, partial
+from math import exp
 
 import polars as pl
 
-from stackbook import facts
+from stackbook import facts, inputs
 from stackbook.kernels import datacenter, token_prices, training_cost
 
 from .training import h100_peak, observed
@@ -97,6 +98,36 @@ def trend(benchmark: str, level_of: str) -> tuple[float, float, float]:
 def whole_fall() -> float:
     prices = records("MMLU", "GPT-3.5")["usd_per_mtok"]
     return float(prices[0] / prices[-1])
+
+
+# GPT-3.5's score on MMLU, from its first price to that of the last open weights at its level.
+
+
+def fall_ends() -> tuple[float, float]:
+    """First and last price [USD per million tokens]."""
+    fall = records(*LEVELS["mmlu_gpt_3_5"])
+    last = fall.filter(pl.col("model").str.starts_with("Llama-3.1"))
+    return float(fall["usd_per_mtok"][0]), float(last["usd_per_mtok"][0])
+
+
+def fall_parts(parameters: float) -> dict[str, float]:
+    """What each part multiplied the price by, if the first model had so many parameters."""
+    rents = facts.table("rental_prices").filter(commitment="3-year").collect()
+    then = rents.filter(month="2022-11", accelerator="A100 PCIe 80GB")["usd_per_hour"].item()
+    later = rents.filter(month="2024-02", accelerator="H100 SXM")["usd_per_hour"].item()
+    chips = facts.table("accelerators").collect()
+    names = "A100 SXM 80GB", "H100 SXM"
+    old, new = (chips.filter(name=name)["bf16_flops"].item() for name in names)
+    size = float(inputs.architecture("Llama 3.1 8B").parameters)
+    before = token_prices.PriceFactors(then, old, 1.0, parameters, 0.0)
+    known = before.fall(token_prices.PriceFactors(later, new, 1.0, size, 0.0))
+    first, last = fall_ends()
+    return {
+        "an hour's rent": exp(-known.rent),
+        "a faster chip": exp(-known.chip),
+        "a smaller model": exp(-known.model),
+        "software and margin": exp(known.total) * last / first,
+    }
 
 
 LEVELS = {

@@ -74,3 +74,13 @@ def seller_share() -> float:
     asked = asked.filter(pl.len().over("provider") >= LISTS)
     left = pl.col("off") - pl.col("off").mean().over("provider")
     return float(asked.select(1 - left.var() / pl.col("off").var()).item())
+
+
+def changes() -> pl.Series:
+    """New over old price of a model that stayed the same, three input tokens to one of output."""
+    old, new = (
+        3 * pl.col(f"{when}input_usd_per_mtok") + pl.col(f"{when}output_usd_per_mtok")
+        for when in ("old_", "")
+    )
+    table = facts.table("token_price_changes").filter(pl.col("same_model"))
+    return table.select(factor=new / old).collect()["factor"]
