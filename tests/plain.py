@@ -425,14 +425,15 @@ def served_point(model, sizes, c, e, p, t, batch):
     due = batch / p.dp / later  # prompts of a group for each token of the output
     room = np.maximum(t.chunk - batch / p.dp, t.chunk / 8)
     chunk = np.minimum(fresh * np.maximum(1, due), room)
-    alone = served_iteration(model, sizes, c, e, p, batch, batch)
-    both = served_iteration(model, sizes, c, e, p, batch + p.dp * chunk, batch + p.dp)
+    beside = batch * (1 + p.drafts)
+    alone = served_iteration(model, sizes, c, e, p, beside, beside)
+    both = served_iteration(model, sizes, c, e, p, beside + p.dp * chunk, beside + p.dp)
     prompts = p.dp * chunk / fresh  # that an iteration takes in
     prompt = (both - alone) / prompts + served_pairs(model, c, e, p, t)
     before = (batch - 1) * prompt
     tpot = decode + before / later
     waited = decode * kept(t, p) * np.maximum(1, fresh / chunk)  # whole iterations
-    ttft = e.first + waited + p.dp * prompt + e.burst * before
+    ttft = e.first + waited + p.dp * prompt * np.maximum(1, chunk / fresh) + e.burst * before
     seconds = (t.output_tokens - 1) * decode + batch * prompt
     rate = batch * t.output_tokens / seconds / (p.tp * p.dp * p.pp)
     return tpot, ttft, rate, decode, prompt

@@ -293,6 +293,21 @@ def test_traces(name, count, given, output, shared):
     assert (rows.shared <= np.where(rows.shared, rows.input[rows.shares_with], 0)).all()
 
 
+def test_repeated_and_prefixed():
+    lengths = np.array([9, 3, 8]), np.array([2, 2, 2])
+    trace = Requests(np.arange(3.0), *lengths, np.array([-1, -1, 0]), np.array([0, 0, 5]))
+    arrival = np.arange(7.0)
+    found = batching.repeated(arrival, trace)
+    assert found.input.tolist() == [9, 3, 8, 9, 3, 8, 9]
+    assert found.shares_with.tolist() == [-1, -1, 0, -1, -1, 3, -1]
+    assert found.shared.tolist() == [0, 0, 5, 0, 0, 5, 0]
+    found = batching.prefixed(found, 6)
+    assert found.shares_with.tolist() == [-1, 0, 0, 2, 3, 3, 5]
+    assert found.shared.tolist() == [0, 2, 6, 6, 2, 6, 6]
+    limits = steady(0.01, 8), Replica(100, 0, 4, 8, True)
+    assert batching.serve(found, *limits, routing="prefix").hits.sum() == 28
+
+
 def test_prefix_cache_of_a_trace():
     """With all the room there is, the simulation saves what the trace says, but for overlaps."""
     rows = trace("kimi-mixed")

@@ -400,6 +400,34 @@ def drawn(arrival: Floats, trace: Requests, seed: int) -> Requests:
     return Requests(arrival, trace.input[picks], trace.output[picks], none, zero)
 
 
+def repeated(arrival: Floats, trace: Requests) -> Requests:
+    """The requests of a trace in their order, over and over, with what they share.
+
+    arrival: of the new requests, in order [s]
+    trace: requests to repeat [1]
+    returns: Requests [1]; a request never shares with an earlier turn of the trace
+    source: definition
+    """
+    turn, at = np.divmod(np.arange(arrival.size), trace.input.size)
+    named = trace.shares_with[at]
+    named = np.where(named >= 0, named + turn * trace.input.size, -1)
+    return Requests(arrival, trace.input[at], trace.output[at], named, trace.shared[at])
+
+
+def prefixed(requests: Requests, tokens: int) -> Requests:
+    """The same requests, all beginning with the same tokens, as with one system prompt.
+
+    requests: what they shared is replaced [1]
+    tokens: that all share, of a shorter prompt all but its last [1]
+    returns: Requests [1]; each names the latest before it that has all of them
+    source: definition
+    """
+    whole = np.where(requests.input > tokens, np.arange(requests.input.size), -1)
+    named = np.concatenate(([-1], np.maximum.accumulate(whole)[:-1]))
+    shared = np.where(named >= 0, np.minimum(tokens, requests.input - 1), 0)
+    return requests._replace(shares_with=named, shared=shared)
+
+
 @formula
 def erlang_c(offered: float, servers: float) -> float:
     """Probability that a request has to wait for one of many servers.

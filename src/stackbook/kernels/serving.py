@@ -30,7 +30,7 @@ USABLE = 0.9  # of the memory, for weights and cache; engines keep the rest
 MOST = 4096.0  # requests that a scheduler takes at once
 SPREAD = 1.3  # 99th percentile of the time per output token over its mean
 BATCHES = np.unique(np.round(2 ** np.arange(0, 16.01, 0.125)))  # of a replica, tried
-ROUNDS = 6  # in which the requests that decode at once are found
+ROUNDS = 8  # in which the requests that decode at once are found
 
 
 class Layout(NamedTuple):
@@ -395,8 +395,9 @@ def _prompt_seconds(
     Each group of the replica takes in a chunk of its own.
     """
     tokens = chunk * p.dp
-    both = rows_seconds(m, c, e, p, batch + tokens, batch + p.dp)
-    alone = rows_seconds(m, c, e, p, batch, batch) if batch > 0 else 0.0
+    beside = batch * (1 + p.drafts)
+    both = rows_seconds(m, c, e, p, beside + tokens, beside + p.dp)
+    alone = rows_seconds(m, c, e, p, beside, beside) if batch > 0 else 0.0
     return (both - alone) * _fresh(t) / tokens
 
 
@@ -436,7 +437,8 @@ def _with_prompts(
     others = max(batch - 1, 0.0) * prompt
     tpot = decode + others / later
     iterations = max(1.0, fresh / chunk) * decode * accepted(t.acceptance, p.drafts)
-    ttft = e.first + iterations + p.dp * prompt + e.burst * others
+    together = max(1.0, chunk / fresh)  # prompts that end at once
+    ttft = e.first + iterations + p.dp * prompt * together + e.burst * others
     most = most_requests(m, c, p, t.input_tokens + t.output_tokens / 2)
     return Point(tpot, ttft, batch, most, _rate(t, p, batch, decode, prompt), decode, prompt)
 
@@ -456,11 +458,13 @@ def loaded(m: Layout, c: Cluster, e: Efficiency, p: Plan, t: Traffic, concurrenc
     found = point(m, c, e, p, t, batch)
     for _ in range(ROUNDS):
         decoding = max(t.output_tokens - 1, 1.0) * found.tpot
-        batch = min(concurrency * decoding / (decoding + found.ttft), max(most, 1.0))
+        others = max(concurrency - 1, 0.0) * decoding / (decoding + found.ttft)
+        batch = min(1 + others, max(most, 1.0))
         found = point(m, c, e, p, t, batch)
     decoding = max(t.output_tokens - 1, 1.0) * found.tpot
     own = found.ttft + e.burst * (concurrency - batch) * found.prompt
-    waiting = max(0.0, decoding * (concurrency / batch - 1) - own)  # for room in the cache
+    # For room in the cache, which a request takes from its prompt on.
+    waiting = max(0.0, (decoding + found.prompt) * concurrency / batch - decoding - own)
     if batch < most:
         waiting = 0.0
     ttft = own + waiting
