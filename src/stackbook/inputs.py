@@ -305,7 +305,7 @@ def requests(path: str) -> Requests:
     Columns arrival_s (seconds, or dates with times), input_tokens and output_tokens, or as
     `REQUESTS` spells them. StackbookError names each bad value: none is left out unasked.
     """
-    table = _csv(path)
+    table = _csv(path).rename(str.strip)
     plain = {_plain(name): name for name in table.columns if name != _ROW}
     spelled = {
         name: next((plain[key] for key in map(_plain, (name, *others)) if key in plain), name)

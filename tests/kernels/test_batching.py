@@ -261,6 +261,16 @@ def trace(name):
     return Requests(*(column.to_numpy() for column in (*columns, *named)))
 
 
+def test_the_busiest_hour_of_a_sine():
+    day = batching.diurnal(5, 0.6, 432_000, seed=4)
+    expected = 1 + 0.6 * np.sin(np.pi / 24) / (np.pi / 24)  # a sine's mean over its best hour
+    assert batching.busiest(day, 3600.0) == pytest.approx(expected, rel=0.02)
+    even = np.arange(100.0)
+    assert batching.busiest(even, 10.0) == batching.busiest(even, 99.0) == 1
+    with pytest.raises(ValueError, match="stretch = 100: give a number above 0, up to 99"):
+        batching.busiest(even, 100.0)
+
+
 def test_resampled_and_drawn():
     chat = trace("azure-chat")
     at = batching.resampled(chat.arrival, 50, 200_000, seed=8)

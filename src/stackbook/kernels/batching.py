@@ -386,6 +386,22 @@ def resampled(arrival: Floats, per_second: float, count: int, seed: int) -> Floa
     return times
 
 
+def busiest(arrival: Floats, stretch: float) -> float:
+    """Arrivals in the busiest stretch of a trace over those of a mean one.
+
+    arrival: in order [s], two or more at different times
+    stretch: its length [s], above 0, up to that of the trace
+    returns: [1], 1 or more
+    source: definition of a peak-to-mean ratio
+    """
+    span = float(arrival[-1] - arrival[0])
+    if not 0 < stretch <= span:
+        raise ValueError(f"stretch = {stretch:g}: give a number above 0, up to {span:g}")
+    starts = arrival[arrival <= arrival[-1] - stretch]
+    most = np.searchsorted(arrival, starts + stretch) - np.arange(starts.size)
+    return max(1.0, float(most.max()) / arrival.size * span / stretch)
+
+
 def drawn(arrival: Floats, trace: Requests, seed: int) -> Requests:
     """Requests whose lengths are drawn from a trace, input and output together; none shares.
 
