@@ -20,7 +20,7 @@ lint: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/pytest tests/bench --benchmark-only --benchmark-group-by=group
 
-# Refits the efficiencies of training and serving to what was measured, in data/published (8 minutes).
+# Refits the efficiencies of training and serving to what was measured, in data/published (10 minutes).
 calibrate: $(INSTALLED)
 	$(BIN)/python -m stackbook.validation.calibrate
 	$(BIN)/python -m stackbook.validation.calibrate_serving

@@ -338,10 +338,11 @@ def test_rows_of_ones_own_as_text(folder: Path) -> None:
     assert lines[-2].startswith("row 7, a, quoted: model 'a, quoted' is not in table transformers")
 
 
-def test_rows_go_with_training_alone(folder: Path) -> None:
+def test_rows_go_with_measurements_alone(folder: Path) -> None:
     done = validate("D", "--rows", "rows.csv", cwd=folder)
     assert done.returncode == 1
-    assert done.stderr == "error: --rows rows.csv: give it with `stackbook validate training`\n"
+    told = "give it with `stackbook validate training` or `stackbook validate serving`"
+    assert done.stderr == f"error: --rows rows.csv: {told}\n"
     absent = validate("training", "--rows", "absent.csv", cwd=folder)
     assert absent.returncode == 1 and absent.stderr.count("\n") == 1
 

@@ -86,6 +86,6 @@ def write(table: str, rows: list[dict[str, Any]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        empty_last = [[(cell == "", cell) for cell in row.values()] for row in rows]
-        writer.writerows(row for _, row in sorted(zip(empty_last, rows, strict=True)))
+        as_text = [[str(cell or None) for cell in row.values()] for row in rows]
+        writer.writerows(row for _, row in sorted(zip(as_text, rows, strict=True)))
     print(f"{path.name}: {len(rows)} rows")
