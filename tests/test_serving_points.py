@@ -1,5 +1,6 @@
 """Anybody's measured serving: how rows are read, and what the fitted model makes of them."""
 
+import json
 from math import isnan
 from pathlib import Path
 
@@ -27,6 +28,9 @@ USUAL = {
     "tpot_ms": "12.5",
     "source": "mine",
 }
+
+
+OFFLINE = {"tpot_ms": "", "output_tokens_per_s_per_accelerator": "1000"}
 
 
 def read(**cells: str) -> Measurement:
@@ -160,6 +164,21 @@ def test_what_a_row_leaves_open_is_the_plan_of_most_throughput() -> None:
     rates = [serving.expected([one], [plan], constants)[0, 2] for plan in serving.candidates(one)]
     assert serving.expected([one], [best], constants)[0, 2] == max(rates)
     assert len(rates) == 4
+
+
+def test_requests_that_are_told_are_of_one_replica() -> None:
+    """Else 64 requests on each of eight replicas of one would count as 64 on all."""
+    assert serving.candidates(read(tp="")) == [Plan(tp=8)]
+    sparse = serving.candidates(read(tp="", model="Qwen3-30B-A3B"))
+    assert sparse == [Plan(tp=8), Plan(tp=8, ep=8), Plan(dp=8, ep=8)]
+
+
+def test_what_is_told_of_a_row_is_plain_json() -> None:
+    found, _ = serving.predictions([read(), read(mode="offline", ttft_ms="", **OFFLINE)], [])
+    for one in found:
+        assert json.loads(json.dumps(one.told())) == one.told()
+    assert found[0].told()["covered_tpot_ms"] in (True, False)
+    assert found[1].told()["measured_tpot_ms"] is None
 
 
 def test_a_file_without_its_columns_is_refused(tmp_path: Path) -> None:

@@ -165,15 +165,17 @@ def measurement(line: int, row: Mapping[str, Any]) -> Measurement:
 
 
 def candidates(one: Measurement) -> list[Plan]:
-    """Plans that a row leaves open: replicas of 1, 2, 4, … accelerators within a domain."""
+    """Plans that a row leaves open: replicas of 1, 2, 4, … accelerators within a domain.
+
+    Where requests are told, they are of one replica, which has all accelerators.
+    """
     if one.plan:
         return [one.plan]
-    sizes = [
-        2**power
-        for power in range(7)
-        if 2**power <= min(one.accelerators, max(one.cluster.domain, serving.SERVER))
-    ]
+    most = min(one.accelerators, max(one.cluster.domain, serving.SERVER))
+    sizes = [2**power for power in range(7) if 2**power <= most]
     sizes = [size for size in sizes if one.accelerators % size == 0] or [1]
+    if one.drive in (CLOSED, STATIC):
+        sizes = [one.accelerators]
     found = [Plan(tp=size) for size in sizes]
     if one.layout.expert_layers:
         found += [Plan(tp=size, ep=size) for size in sizes if size > 1]
@@ -226,7 +228,7 @@ class Prediction(NamedTuple):
         return self.expected[at] / self.measured.seen[at] - 1
 
     def covered(self, at: int) -> bool:
-        return self.low[at] <= self.measured.seen[at] <= self.high[at]
+        return bool(self.low[at] <= self.measured.seen[at] <= self.high[at])
 
     @property
     def lines(self) -> list[list[str]]:
