@@ -213,7 +213,7 @@ def cached_seconds(m: Layout, c: Cluster, e: Efficiency, p: Plan) -> float:
     returns: [s]
     source: roofline of attention; DeepSeek-AI 2024 (DeepSeek-V2) for latent attention
     """
-    return m.full_layers * _met_seconds(m, c, e, p)
+    return m.full_layers * (_met_seconds(m, c, e, p, 1.0) / (p.dp * p.pp))
 
 
 @search
@@ -224,7 +224,7 @@ def sequence_seconds(m: Layout, c: Cluster, e: Efficiency, p: Plan) -> float:
     returns: [s]
     source: full windows and states of linear attention, read once and states written
     """
-    window = m.window_layers * m.window * _met_seconds(m, c, e, p)
+    window = m.window_layers * m.window * (_met_seconds(m, c, e, p, 1.0) / (p.dp * p.pp))
     read = c.memory_bytes_per_s * e.cache
     state = 2 * STATE_BYTES * m.state_numbers / (p.tp * p.dp * p.pp) / read
     return window + state + e.request / p.dp
@@ -333,13 +333,11 @@ def decode_seconds(
     tokens = batch * (1 + p.drafts)
     seconds = rows_seconds(m, c, e, p, tokens, tokens)
     seconds += max(batch / p.dp, min(batch, 1.0)) * e.request
-    split = min(float(p.tp), m.kv_groups)
     read = c.memory_bytes_per_s * e.cache
-    moved = m.kv_numbers * m.cache_bytes / split / read
-    work = (1 + p.drafts) * m.decode_pair / p.tp / (c.flops_16 * e.matmul)
+    each = _met_seconds(m, c, e, p, 1.0 + p.drafts)
     met = m.full_layers * context + m.window_layers * min(context, m.window)
     own = max(batch / (p.dp * p.pp), min(batch, 1.0))
-    seconds += own * (met * max(moved, work) + 2 * STATE_BYTES * m.state_numbers / p.tp / read)
+    seconds += own * (met * each + 2 * STATE_BYTES * m.state_numbers / p.tp / read)
     if p.drafts > 0:
         share = t.draft_layers / m.layers
         draft = (rows_seconds(m, c, e, p, batch, 0.0) - e.iteration) * share
@@ -542,12 +540,12 @@ def _product(
 
 
 @search
-def _met_seconds(m: Layout, c: Cluster, e: Efficiency, p: Plan) -> float:
-    """Of a token that is decoded, for each one that it meets in a layer."""
+def _met_seconds(m: Layout, c: Cluster, e: Efficiency, p: Plan, tokens: float) -> float:
+    """Of tokens of a request that are decoded, for each one that they meet in a layer."""
     split = min(float(p.tp), m.kv_groups)
     moved = m.kv_numbers * m.cache_bytes / split / (c.memory_bytes_per_s * e.cache)
-    work = m.decode_pair / p.tp / (c.flops_16 * e.matmul)
-    return max(moved, work) / (p.dp * p.pp)
+    work = tokens * m.decode_pair / p.tp / (c.flops_16 * e.matmul)
+    return max(moved, work)
 
 
 @search

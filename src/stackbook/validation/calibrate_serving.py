@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stackbook.kernels.serving import CLOSED, Plan
+from stackbook.kernels.serving import CLOSED, Plan, measured
 from stackbook.validation import calibration, serving
 from stackbook.validation.calibration import OURS, Array, Whole, log_odds, share
 from stackbook.validation.serving import EAGER, Measurement
@@ -80,7 +80,7 @@ PRIORS = {
 }
 
 
-SHARES = {"matmul", "experts", "weights", "cache", "attention", "up", "out", "skew", "burst"}
+NUMBERS = {*(symbol for symbol, prior in PRIORS.items() if prior.share), "skew", "burst"}
 
 
 class Points:
@@ -88,6 +88,7 @@ class Points:
 
     def __init__(self, several: list[Measurement]) -> None:
         self.several = several
+        self.stacked = serving.stacked(several)
         self.measured = np.log([one.seen for one in several])
         # What a publisher measures often is one experience, not many.
         groups = [(*one.group, one.precision, one.engine, one.drive) for one in several]
@@ -113,7 +114,7 @@ class Points:
         self.centre = np.where(self.shares, log_odds(np.minimum(value, 0.99)), np.log(value))
         self.eager = np.array([one.engine == EAGER for one in several])
         self.start = np.zeros(len(self.keys))
-        self.plans: list[Plan] = []
+        self.plans = np.empty((len(several), len(Plan._fields)), np.int64)
 
     def values(self, x: Array) -> Array:
         """Constants of each point: the number for all, and its owner's departure from it."""
@@ -125,12 +126,13 @@ class Points:
 
     def complete(self, x: Array) -> None:
         """Choose what the points leave open of their plans."""
-        self.plans = serving.completed(self.several, self.values(x))
+        self.plans[:] = serving.completed(self.several, self.values(x))
 
     def all_errors(self, x: Array, rows: Whole) -> Array:
         """Log of expected over measured: of tpot, ttft and rate; NaN where not measured."""
-        several, plans = [self.several[row] for row in rows], [self.plans[row] for row in rows]
-        found = serving.expected(several, plans, self.values(x)[rows])
+        layouts, clusters, traffics, loads = (each[rows] for each in self.stacked)
+        constants = self.values(x)[rows]
+        found = measured(layouts, clusters, constants, self.plans[rows], traffics, loads)
         return np.asarray(np.log(np.maximum(found, LEAST)) - self.measured[rows])
 
     def fit(self, rows: Whole) -> Array:
@@ -210,7 +212,7 @@ def constants(points: Points, x: Array, jackknife: Array) -> list[dict[str, Any]
         family, precision, engine = owner
         key = {"symbol": symbol, "family": family, "precision": precision, "engine": engine}
         rounded = {"value": f"{value:.4g}", "low": f"{low:.4g}", "high": f"{high:.4g}"}
-        unit = "1" if symbol in SHARES else "s"
+        unit = "1" if symbol in NUMBERS else "s"
         found.append(key | rounded | {"unit": unit, "points": uses, "source": OURS})
     return found
 

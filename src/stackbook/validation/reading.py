@@ -1,10 +1,10 @@
 """How a stranger's rows are read: names of models and accelerators, numbers, what is left out."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from stackbook import StackbookError, facts, inputs, nearest
 from stackbook.kernels.transformer import Transformer, transformer
 
+M = TypeVar("M")
 EMPTY = {"", "n/a", "na", "nan", "null", "none", "-", "?"}
 VOCABULARY = 50_304  # of a model known by its numbers alone: GPT-2's, padded
 ASPECT = 100  # width over layers of a model known by its parameters alone; GPT-3 has 128
@@ -43,6 +44,21 @@ def read(
     hints = {each: nearest(each, [n for n in names if n not in found.columns]) for each in unread}
     told = [f"column {each} is not read{hint}" for each, hint in hints.items() if hint]
     return list(found.iter_rows(named=True)), told
+
+
+def measurements(
+    rows: Iterable[Mapping[str, Any]], measurement: Callable[[int, Mapping[str, Any]], M]
+) -> tuple[list[M], list[Unread]]:
+    """Rows that can be computed, and those that cannot, numbered as lines of a file."""
+    found, unread = [], []
+    for line, row in enumerate(rows, start=2):
+        try:
+            found.append(measurement(line, row))
+        except facts.FactsError:
+            raise
+        except (StackbookError, ValueError) as error:
+            unread.append(Unread(line, str(row.get("model")), str(error)))
+    return found, unread
 
 
 def sizes(errors: NDArray[np.float64]) -> dict[str, float]:

@@ -20,6 +20,7 @@ from stackbook.kernels.training import Cluster
 from stackbook.kernels.transformer import Transformer
 from stackbook.validation import reading
 from stackbook.validation.reading import Unread
+from stackbook.validation.training import observed
 
 REQUIRED = ("model", "accelerator", "accelerators", "mode")
 QUANTITIES = ("tpot", "ttft", "rate")  # time per output token, to first token; output rate
@@ -112,15 +113,7 @@ def measurements(
     rows: Iterable[Mapping[str, Any]],
 ) -> tuple[list[Measurement], list[Unread]]:
     """Rows that can be computed, and those that cannot, numbered as lines of a file."""
-    found, unread = [], []
-    for line, row in enumerate(rows, start=2):
-        try:
-            found.append(measurement(line, row))
-        except facts.FactsError:
-            raise
-        except (StackbookError, ValueError) as error:
-            unread.append(Unread(line, str(row.get("model")), str(error)))
-    return found, unread
+    return reading.measurements(rows, measurement)
 
 
 def measurement(line: int, row: Mapping[str, Any]) -> Measurement:
@@ -138,9 +131,9 @@ def measurement(line: int, row: Mapping[str, Any]) -> Measurement:
     name = reading.accelerator(str(row["accelerator"]))
     model = reading.architecture(row)
     chip = facts.rows("accelerators", "name", name, "accelerator").row(0, named=True)
-    precision = _precision(row, model, chip)
+    precision = _precision(row, chip)
     engine = _engine(row)
-    layout, cluster = inputs.served(model, name, precision, _cache_bytes(engine, precision, mode))
+    layout, cluster = inputs.served(model, name, precision, _cache_bytes(engine, precision))
     plan, count = _plan(row, count, mode)
     if plan and _speculates(row):
         plan = plan._replace(drafts=DRAFTS)
@@ -183,18 +176,31 @@ def candidates(one: Measurement) -> list[Plan]:
     return found
 
 
+class Stacked(NamedTuple):
+    """What kernels take of measurements, each a row."""
+
+    layouts: NDArray[np.float64]
+    clusters: NDArray[np.float64]
+    traffics: NDArray[np.float64]
+    loads: NDArray[np.float64]
+
+
+def stacked(several: list[Measurement]) -> Stacked:
+    return Stacked(
+        np.array([one.layout for one in several]),
+        np.array([one.cluster for one in several], float),
+        np.array([one.traffic for one in several]),
+        np.array([(one.drive, *one.load) for one in several], float),
+    )
+
+
 def expected(
     several: list[Measurement], plans: list[Plan], efficiencies: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Time per output token and to first token [s], and output rate [1/s], for each row a plan."""
-    return serving.measured(
-        np.array([one.layout for one in several]),
-        np.array([one.cluster for one in several], float),
-        efficiencies,
-        np.array(plans, np.int64),
-        np.array([one.traffic for one in several]),
-        np.array([(one.drive, *one.load) for one in several], float),
-    )
+    layouts, clusters, traffics, loads = stacked(several)
+    chosen = np.array(plans, np.int64)
+    return serving.measured(layouts, clusters, efficiencies, chosen, traffics, loads)
 
 
 def completed(several: list[Measurement], efficiencies: NDArray[np.float64]) -> list[Plan]:
@@ -291,9 +297,8 @@ def predictions(
     """What the model expects of rows, and those that no plan can serve beside the unread."""
     if not measured:
         return [], unread
-    constants = np.array(
-        [inputs.serving_efficiency(one.family, one.precision, one.engine) for one in measured]
-    )
+    efficiency, errors_of = cache(inputs.serving_efficiency), cache(inputs.serving_errors)
+    constants = np.array([efficiency(one.family, one.precision, one.engine) for one in measured])
     chosen = completed(measured, constants)
     values = expected(measured, chosen, constants)
     models, accelerators = _fitted()
@@ -304,7 +309,7 @@ def predictions(
             without.append(Unread(one.line, one.group[1], reason))
             continue
         seen = one.model in models, one.group[2] in accelerators
-        errors = [inputs.serving_errors(each, one.kind, *seen) for each in QUANTITIES]
+        errors = [errors_of(each, one.kind, *seen) for each in QUANTITIES]
         ends = ([off[end] for off in errors] for end in ("low", "high"))
         if one.drive == DECODE:  # its time per output token is a limit here, no result
             one = one._replace(seen=(nan, nan, one.seen[2]))
@@ -351,7 +356,7 @@ def summaries(predictions: list[Prediction]) -> list[Summary]:
 # How a row's words are read.
 
 
-def _precision(row: Mapping[str, Any], model: Transformer, chip: Mapping[str, Any]) -> str:
+def _precision(row: Mapping[str, Any], chip: Mapping[str, Any]) -> str:
     """Of the weights; what no column says, the model's name does, or its usual checkpoint."""
     said = reading.plain(str(row.get("precision") or ""))
     if said in reading.EMPTY:
@@ -404,7 +409,7 @@ def _engine(row: Mapping[str, Any]) -> str:
     return next((engine for word, engine in ENGINES.items() if word in said), "")
 
 
-def _cache_bytes(engine: str, precision: str, mode: str) -> float:
+def _cache_bytes(engine: str, precision: str) -> float:
     """Of a number in the cache, which rows do not tell: 8 bits where that is an engine's usual."""
     return 1.0 if engine == "TensorRT-LLM" and precision != "BF16" else 2.0
 
@@ -452,7 +457,7 @@ def _traffic(row: Mapping[str, Any], mode: str) -> tuple[Traffic, tuple[float, f
             limits = (tpot / 1e3 if tpot else inf, ttft / 1e3 if ttft else inf)
     if "decode" in mode and not into:
         out = DECODED
-        into = _kv_length() - out / 2
+        into = observed("S_kv") - out / 2
     if not (into and out):
         raise StackbookError(
             "input_tokens or output_tokens is empty, and no rule of MLPerf says it"
@@ -480,10 +485,3 @@ def _seen(
     values = (tpot and tpot / 1e3, ttft and ttft / 1e3, rate)
     first, second, third = (nan if value is None else value for value in values)
     return first, second, third
-
-
-@cache
-def _kv_length() -> float:
-    """Tokens in the cache for each that DeepSeek's service decodes, on average."""
-    row = facts.table("observations").filter(symbol="S_kv").collect()
-    return float(row["central"].item())

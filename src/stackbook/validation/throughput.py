@@ -81,15 +81,7 @@ def measurements(
     rows: Iterable[Mapping[str, Any]],
 ) -> tuple[list[Measurement], list[Unread]]:
     """Rows that can be computed, and those that cannot, numbered as lines of a file."""
-    found, unread = [], []
-    for line, row in enumerate(rows, start=2):
-        try:
-            found.append(measurement(line, row))
-        except facts.FactsError:
-            raise
-        except (StackbookError, ValueError) as error:
-            unread.append(Unread(line, str(row.get("model")), str(error)))
-    return found, unread
+    return reading.measurements(rows, measurement)
 
 
 def measurement(line: int, row: Mapping[str, Any]) -> Measurement:
