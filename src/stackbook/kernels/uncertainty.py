@@ -1,11 +1,12 @@
-"""Uncertainty: from a published range to draws."""
+"""Uncertainty: from a published range to draws, and the normal distribution behind both."""
 
-from math import nan
+from math import nan, sqrt
 
-from stackbook.kernels.elementary import exp, log1p
-from stackbook.kernels.jit import formula
+from stackbook.kernels.elementary import exp, log, log1p
+from stackbook.kernels.jit import fma, formula
 
 Z95 = 1.6448536269514722  # standard score of the 95th percentile
+SQRT_TAU = 2.5066282746310002  # root of 2 pi
 
 
 @formula
@@ -39,3 +40,63 @@ def two_piece_lognormal(low: float, central: float, high: float, z: float) -> fl
         return nan
     ratio = central / low if z < 0 else high / central
     return central * exp(log1p(ratio - 1) * z / Z95)
+
+
+@formula
+def normal_cdf(z: float) -> float:
+    """Probability that a standard normal quantity is below z, within 4 ulp, also far out.
+
+    z: standard score [1]
+    returns: [1]
+    source: definition, exp(-z^2 / 2) / (1 + |z|) times a polynomial on the tail below -|z|
+    """
+    x = abs(z)
+    t = (x - 5) / (x + 5) if x < 40 else 1.0
+    q = fma(-2.884794724105449e-10, t, 2.2027448318350712e-09)
+    q = fma(q, t, 3.661836535863277e-09)
+    q = fma(q, t, -2.5444050458032668e-08)
+    q = fma(q, t, -2.636797167357404e-08)
+    q = fma(q, t, 1.8841037002080884e-07)
+    q = fma(q, t, 1.2798783282871204e-07)
+    q = fma(q, t, -1.3003901927413688e-06)
+    q = fma(q, t, -7.04376663890156e-08)
+    q = fma(q, t, 9.055694907386791e-06)
+    q = fma(q, t, -9.896049006398792e-06)
+    q = fma(q, t, -5.360599672837992e-05)
+    q = fma(q, t, 0.0001823341283884788)
+    q = fma(q, t, 7.791206884373869e-06)
+    q = fma(q, t, -0.0016760723409777719)
+    q = fma(q, t, 0.006522000726622294)
+    q = fma(q, t, -0.015170415402960762)
+    q = fma(q, t, 0.02453696323875023)
+    q = fma(q, t, -0.02640104296627982)
+    q = fma(q, t, 0.010002352385420084)
+    q = fma(q, t, 0.031030368425963)
+    q = fma(q, t, -0.09155228183401122)
+    q = fma(q, t, 0.46151582985003775)
+    x = x if x < 40 else 40.0  # nothing is left of the tail there
+    square = x * x
+    lost = fma(x, x, -square)  # exp(-square / 2) would otherwise lose digits in a far tail
+    tail = exp(-square / 2) * (1 - lost / 2) * q / (1 + x)
+    tail = 1 - tail if z > 0 else tail
+    return tail if z == z else nan
+
+
+@formula
+def normal_quantile(probability: float) -> float:
+    """Standard score below which a normal quantity lies with a probability.
+
+    probability: [1], above 0 and below 1
+    returns: [1]
+    source: Abramowitz and Stegun 1964, 26.2.23, then two steps of Halley's method
+    """
+    if not 0 < probability < 1:
+        return nan
+    low = min(probability, 1 - probability)
+    u = sqrt(-2 * log(low))
+    above = 2.515517 + u * (0.802853 + u * 0.010328)
+    z = above / (1 + u * (1.432788 + u * (0.189269 + u * 0.001308))) - u
+    for _ in range(2):
+        step = (normal_cdf(z) / low - 1) * low / (exp(-z * z / 2) / SQRT_TAU)
+        z -= step / (1 + step * z / 2)
+    return z if probability < 0.5 else -z
