@@ -3,6 +3,7 @@
 from collections import Counter
 
 import numpy as np
+from scipy import special
 
 
 def huber_objective(theta, log_params, log_tokens, log_loss, weight, delta):
@@ -446,3 +447,150 @@ def served_static(model, sizes, c, e, p, t, batch):
     ttft = e.first + pass_through + batch * served_pairs(model, c, e, p, t)
     seconds = ttft + (t.output_tokens - 1) * decode
     return decode, ttft, batch * t.output_tokens / seconds / (p.tp * p.dp * p.pp)
+
+
+def exchange_option(received, given, volatility, years):
+    """Margrabe's formula."""
+    spread = volatility * np.sqrt(years)
+    d1 = np.log(received / given) / spread + spread / 2
+    return received * special.ndtr(d1) - given * special.ndtr(d1 - spread)
+
+
+def exchange_on_a_tree(received, given, sigmas, correlation, rate, years, steps):
+    """Option to exchange, on a tree of two prices (Boyle, Evnine and Gibbs 1989)."""
+    step = np.sqrt(years / steps)
+    moves = step * np.arange(-steps, steps + 1, 2)
+    a, b = received * np.exp(sigmas[0] * moves), given * np.exp(sigmas[1] * moves)
+    drift = [step * (rate / sigma - sigma / 2) for sigma in sigmas]
+    chance = {
+        (i, j): (1 + i * j * correlation + i * drift[0] + j * drift[1]) / 4
+        for i in (1, -1)
+        for j in (1, -1)
+    }
+    value = np.maximum(a[:, None] - b, 0)
+    for _ in range(steps):
+        ups, downs = value[1:], value[:-1]
+        value = chance[1, 1] * ups[:, 1:] + chance[1, -1] * ups[:, :-1]
+        value += chance[-1, 1] * downs[:, 1:] + chance[-1, -1] * downs[:, :-1]
+        value *= np.exp(-rate * step**2)
+    return value.item()
+
+
+def waiting_on_a_tree(project, capital, rate, payout, volatility, years, steps):
+    """Option to invest until a far date, on a tree of the project's value."""
+    step = years / steps
+    moves = volatility * np.sqrt(step) * np.arange(-steps, steps + 1)
+    now = project * np.exp(moves) - capital  # every second is of one date
+    up, down = np.exp([moves[-1] / steps, -moves[-1] / steps])
+    chance = (np.exp((rate - payout) * step) - down) / (up - down)
+    value = np.maximum(now[::2], 0)
+    for left in range(steps - 1, -1, -1):
+        kept = np.exp(-rate * step) * (chance * value[1:] + (1 - chance) * value[:-1])
+        value = np.maximum(kept, now[steps - left : steps + left + 1 : 2])
+    return value.item()
+
+
+def commitment_cost(demand, reserved, discount):
+    """Level by level."""
+    return np.array(
+        [
+            (1 - discount) * q + sum(max(level - q, 0.0) for level in demand) / len(demand)
+            for q in reserved
+        ]
+    )
+
+
+def sourced_plainly(business, api, rental, fleet, owner, plan, correlation, seed):
+    """Bills, tokens and last twelve months of `sourcing.sourced`, of up to 500 scenarios.
+
+    Written from the rules, whole columns of months at once, a scenario after the other.
+    """
+    from stackbook.kernels.cloud import commitment
+
+    records = business, api, rental, fleet, owner
+    count = max(np.size(field) for record in records for field in record)
+    months, term, parts = round(12 * plan.years), round(12 * plan.term_years), len(plan.profile)
+    stream = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
+    normal = stream.standard_normal((count, months, 3 + plan.vendors))
+    events = stream.random((count, months, plan.vendors))
+    time = (np.arange(months) + 0.5) / 12
+    past = np.diff(time, prepend=0.0)[:, None]
+    usd, mtok, last = np.zeros((count, 5, 10)), np.zeros(count), np.zeros((count, 5))
+    medians = [type(r)(*(float(np.median(field)) for field in r)) for r in records]
+    reserve, own = planned(*medians, plan, commitment)
+    for i in range(count):
+        b, a, r, f, o = (
+            type(rec)(*(float(np.broadcast_to(x, (count,))[i]) for x in rec)) for rec in records
+        )
+        sigma = np.array([b.sigma, r.sigma, a.sigma])
+        changes = normal[i, :, :3] @ np.linalg.cholesky(correlation).T
+        walk = np.cumsum(np.sqrt(past) * changes * sigma - sigma**2 * past / 2, axis=0)
+        growth = np.log1p([b.growth, r.growth, a.growth])
+        demand, rent, price = np.exp(walk + time[:, None] * growth).T
+        tokens, rent, price = b.mtok_per_month * demand, r.usd_per_hour * rent, a[0] * price
+        fade = np.exp(-1 / 12)
+        apart = normal[i, :, 3:] * a.own_sigma
+        for m in range(1, months):
+            apart[m] = fade * apart[m - 1] + np.sqrt(1 - fade**2) * apart[m]
+        factor = np.exp(apart - a.own_sigma**2 / 2)
+        left = events[i] < 1 - np.exp(-a.leaving / 12)
+
+        load = tokens / 730 / f.mtok_per_hour / (1 + f.gain) ** time
+        replicas = np.maximum(plan.least, np.ceil(np.outer(load, plan.profile)))
+        needed = replicas * f.accelerators
+        start = np.arange(months) // term * term
+        leased = f.accelerators * np.maximum(plan.least, np.ceil(load[start] * reserve))
+        lease = rent[start] * (1 - r.discount)
+        first = b.mtok_per_month / 730 / f.mtok_per_hour
+        owned = f.accelerators * max(plan.least, np.ceil(first * own))
+        works = np.arange(months) >= round(12 * o.lead_years)
+
+        bill = np.zeros((months, 5, 10))
+        bill[:, 0, 0] = tokens * price * factor[:, 0]
+        bill[:, 4, 0] = tokens * price * factor.min(axis=1)
+        held = {1: 0 * leased, 2: leased, 3: owned * o.availability * works}
+        for way, units in held.items():
+            over = np.maximum(needed - units[:, None], 0).sum(axis=1) * 730 / parts
+            bill[:, way, 1] = over * rent
+        bill[:, 2, 2] = leased * 730 * lease
+        yearly = o.site_usd_per_year, o.electricity_usd_per_year, o.operation_usd_per_year
+        bill[:, 3, 4:7] = np.outer(works, yearly) * owned / 12
+        bill[:, :, 7] = np.array([a.usd_per_year, *[f.usd_per_year] * 3, 0]) / 12
+        bill[:, 4, 7] = plan.vendors * a.usd_per_year / 12
+        bill[:, 0, 8] = left[:, 0] * a.move_usd
+        bill[:, 4, 8] = left.sum(axis=1) * a.setup_usd
+        shares = [a.outage, r.outage, r.outage, o.outage, a.joint_outage]
+        bill[:, :, 9] = np.outer(730 * b.outage_usd_per_hour * demand, shares)
+
+        today = (1 + b.rate) ** -time
+        usd[i] = (bill * today[:, None, None]).sum(axis=0)
+        usd[i, :, 7] += [a.setup_usd, *[f.setup_usd] * 3, plan.vendors * a.setup_usd]
+        unexpected = np.exp(walk[-1, 1])
+        sold = o.resale * unexpected * (1 + b.rate) ** -(months / 12)
+        usd[i, 3, 3] = owned * o.capital_usd * (1 - sold)
+        beyond = (np.arange(months, -(-months // term) * term) + 0.5) / 12
+        usd[i, 2, 2] += leased[-1] * 730 * lease[-1] * ((1 + b.rate) ** -beyond).sum()
+        mtok[i] = (tokens * today).sum()
+        last[i] = bill[-12:].sum(axis=(0, 2))
+    return usd, mtok, last
+
+
+def planned(b, a, r, f, o, plan, commitment):
+    """What to reserve and to own over the load of the mean hour, by quantiles of hours."""
+    months, term = round(12 * plan.years), round(12 * plan.term_years)
+
+    def levels(first, last):
+        return np.outer(
+            ((1 + b.growth) / (1 + f.gain)) ** (np.arange(first, last) / 12), plan.profile
+        )
+
+    def flow(rate, years):
+        return -np.expm1(-np.log(rate) * years) / np.log(rate)
+
+    rents = r.usd_per_hour * 8760 * flow((1 + b.rate) / (1 + r.growth), plan.years)
+    yearly = o.site_usd_per_year + o.electricity_usd_per_year + o.operation_usd_per_year
+    owned = o.capital_usd * (1 - o.resale * (1 + b.rate) ** -plan.years)
+    owned += yearly * flow(1 + b.rate, plan.years)
+    lead = min(round(12 * o.lead_years), months - 1)
+    saving = max(1 - owned / rents / o.availability, 0.5)
+    return commitment(levels(0, term), r.discount), commitment(levels(lead, months), saving)

@@ -45,8 +45,8 @@ REQUESTS = {  # columns, and how traces and logs spell them: Azure, BurstGPT, Vi
 _DAY = "2026-05-01 12:00:03.5"
 
 
-def uncertain(symbol: str, value: float | None = None) -> NDArray[np.float64]:
-    """The model input `symbol` of table `parameters` with draws of it.
+def uncertain(symbol: str, value: float | None = None, draws: int = DRAWS) -> NDArray[np.float64]:
+    """The model input `symbol` of table `parameters` with `draws` of it.
 
     A reader's own `value` moves the row's range in proportion; a share's odds, so that every
     draw stays a share. Raises ValueError for a negative value, or a share above 1.
@@ -58,20 +58,22 @@ def uncertain(symbol: str, value: float | None = None) -> NDArray[np.float64]:
         most = "1, as it is a share" if row.share else "any number above"
         raise ValueError(f"{symbol}: {value:g} is out of range; give 0 to {most}")
     if not row.share:
-        return value / row.central * spread(symbol, low, row.central, high)
+        return value / row.central * spread(symbol, low, row.central, high, draws)
     odds = _odds(value) if value < 1 else inf
-    draws = odds / _odds(row.central) * spread(symbol, *map(_odds, (low, row.central, high)))
-    share = 1 - 1 / (1 + draws)
+    ends = map(_odds, (low, row.central, high))
+    share = 1 - 1 / (1 + odds / _odds(row.central) * spread(symbol, *ends, draws))
     share[0] = value
     return np.asarray(share)
 
 
-def spread(name: str, low: float, central: float, high: float) -> NDArray[np.float64]:
-    """`central` with draws whose 5th, 50th and 95th percentiles are `low`, `central`, `high`.
+def spread(
+    name: str, low: float, central: float, high: float, draws: int = DRAWS
+) -> NDArray[np.float64]:
+    """`central` with `draws` whose 5th, 50th and 95th percentiles are `low`, `central`, `high`.
 
     All positive. The same `name` gives the same draws everywhere, two names independent ones.
     """
-    order = np.random.default_rng(crc32(name.encode())).permutation(_scores())
+    order = np.random.default_rng(crc32(name.encode())).permutation(_scores(draws))
     scores = np.concatenate(([0.0], order))
     return np.asarray(uncertainty.two_piece_lognormal(low, central, high, scores))
 
@@ -464,7 +466,7 @@ def _odds(share: float) -> float:
 
 
 @cache
-def _scores() -> NDArray[np.float64]:
+def _scores(draws: int) -> NDArray[np.float64]:
     """Standard normal quantiles of even steps: draws without sampling error of their own."""
     normal = NormalDist()
-    return np.array([normal.inv_cdf((step + 0.5) / DRAWS) for step in range(DRAWS)])
+    return np.array([normal.inv_cdf((step + 0.5) / draws) for step in range(draws)])

@@ -167,6 +167,26 @@ def test_a_cached_loop_over_another_compilation_is_made_anew(tmp_path):
     assert run(tmp_path, call) == "10.0"
 
 
+def test_a_cache_that_names_a_record_which_is_no_more_is_made_anew(tmp_path):
+    source = """
+from typing import NamedTuple
+from stackbook.kernels.jit import search
+
+
+class {name}(NamedTuple):
+    rate: float
+
+
+@search
+def interest(terms, usd):
+    return usd * terms.rate
+"""
+    call = "import upper; print(upper.interest(upper.{name}(0.1), 100.0))"
+    for name in ("Terms", "Loan"):
+        (tmp_path / "upper.py").write_text(source.format(name=name))
+        assert run(tmp_path, call.format(name=name)) == "10.0"
+
+
 def test_sums_of_products_have_the_order_of_the_lanes():
     """To the bit: each lane from the first column on, then halves of the lanes by pairs."""
     products = ((0,), (2, 1), (0, 1, 2))

@@ -68,7 +68,7 @@ def commitment_cost(demand: ArrayLike, reserved: ArrayLike, discount: float) -> 
     """Expected cost of demand where some units are reserved and the rest is bought on demand.
 
     demand: equally likely levels of demand [1], at least one
-    reserved: units that are paid used or not [1], a number or an array
+    reserved: units that are paid used or not [1], 0 or more, a number or an array
     discount: of a reserved unit over one on demand [1], 0 to 1
     returns: [1], over the price of one unit on demand, of the shape of `reserved`
     source: newsvendor (Arrow, Harris and Marschak 1951): (1 - d) q + E[max(D - q, 0)]
@@ -76,6 +76,8 @@ def commitment_cost(demand: ArrayLike, reserved: ArrayLike, discount: float) -> 
     if not 0 <= discount <= 1:
         raise ValueError(f"discount = {discount:g}: give 0 to 1")
     levels, units = np.sort(_levels(demand)), np.asarray(reserved, float)
+    if not (np.isfinite(units) & (units >= 0)).all():
+        raise ValueError("reserved: give numbers, each finite and 0 or more")
     above = np.append(np.cumsum(levels[::-1])[::-1], 0.0)  # sum of the levels from each on
     first = np.searchsorted(levels, units, side="right")
     beyond = (above[first] - (levels.size - first) * units) / levels.size
@@ -421,6 +423,8 @@ def multihoming_cost(
     returns: [USD/yr]
     source: identity of the three terms
     """
+    if not usd_per_year >= 0:
+        return nan
     bill = usd_per_year * expected_lowest(vendors, sigma, correlation)
     lost = HOURS_PER_YEAR * outage_usd_per_hour * joint_outage(vendors, outage, outage_correlation)
     return bill + vendors * vendor_usd_per_year + lost
@@ -630,7 +634,19 @@ def token_cost(footing: Footing, common: Common) -> Any:
         *(it_usd, f.rate, c.it_years, f.site_usd, f.rate, c.site_years, c.om_share),
         *(c.availability, f.kw, c.load, c.pue, c.usd_per_kwh),
     )
-    return hour / (1 - f.margin) * f.machine_time / (f.utilization * f.eta)
+    return _cost_in_use(hour, f.margin, f.machine_time, f.utilization, f.eta)
+
+
+@formula
+def _cost_in_use(
+    hour_usd: float, margin: float, machine_time: float, utilization: float, eta: float
+) -> float:
+    """What the tokens of an hour cost who rents it."""
+    if not (hour_usd > 0 and margin < 1 and machine_time > 0):
+        return nan
+    if not (0 < utilization <= 1 and eta > 0):
+        return nan
+    return hour_usd / (1 - margin) * machine_time / (utilization * eta)
 
 
 def gap(firm: Footing, rival: Footing, common: Common) -> Gap:

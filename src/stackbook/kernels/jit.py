@@ -268,7 +268,13 @@ def follow_imports(cache: Cache, function: Callable[..., Any]) -> None:
     sources = b"".join(path.read_bytes() for path in sorted(paths))
     files: Any = cache._cache_file
     stamp = hashlib.sha256(sources).hexdigest()
-    save, load = files._save_data, files._load_data
+    save, load, load_index = files._save_data, files._load_data, files._load_index
+
+    def index() -> Any:
+        try:
+            return load_index()
+        except AttributeError:  # it names a record that older sources had
+            return {}
 
     def fresh(name: str) -> Any:
         found, data = load(name)
@@ -278,7 +284,7 @@ def follow_imports(cache: Cache, function: Callable[..., Any]) -> None:
 
     files._source_stamp = stamp
     files._save_data = lambda name, data: save(name, (stamp, data))
-    files._load_data = fresh
+    files._load_data, files._load_index = fresh, index
 
 
 @functools.cache

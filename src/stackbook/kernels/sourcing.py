@@ -156,7 +156,9 @@ def sourced(
     try:
         steps = np.linalg.cholesky(np.asarray(correlation, float))
     except np.linalg.LinAlgError:
-        raise ValueError(f"correlation = {correlation}: give a positive definite matrix") from None
+        raise ValueError(
+            f"correlation = {correlation!r}: give a positive definite matrix"
+        ) from None
     profile = np.asarray(plan.profile, float)
     reserve, own = _planned(records, plan, months, term)
 

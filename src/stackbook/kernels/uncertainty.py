@@ -44,7 +44,7 @@ def two_piece_lognormal(low: float, central: float, high: float, z: float) -> fl
 
 @formula
 def normal_cdf(z: float) -> float:
-    """Probability that a standard normal quantity is below z, within 4 ulp, also far out.
+    """Probability that a standard normal quantity is below z, within 7 ulp, also far out.
 
     z: standard score [1]
     returns: [1]
