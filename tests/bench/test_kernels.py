@@ -7,10 +7,20 @@ NumPy and kernels run on one thread unless they say two, polars on all that it f
 import numpy as np
 import polars as pl
 import pytest
-from scipy import stats
+from plain import commitment_cost, exchange_option
+from scipy import special, stats
 
 from stackbook import kernels
-from stackbook.kernels import capital, chips, datacenter, fabric, reliability, scaling
+from stackbook.kernels import (
+    capital,
+    chips,
+    cloud,
+    datacenter,
+    fabric,
+    reliability,
+    scaling,
+    uncertainty,
+)
 
 MILLION = 1_000_000
 
@@ -140,6 +150,33 @@ def test_a_hundred_thousand_binomial_tails(benchmark, kernel, with_scipy, ranges
     run = {"kernel": lambda: kernel(*args), "scipy": lambda: with_scipy(*args)}[way]
     result = benchmark.pedantic(run, rounds=5, warmup_rounds=1)
     np.testing.assert_allclose(result, with_scipy(*args), rtol=1e-9)
+
+
+@pytest.mark.parametrize("way", ["kernel", "kernel, 2 threads", "scipy"])
+@pytest.mark.parametrize(
+    ("kernel", "with_scipy", "ranges"),
+    [
+        (uncertainty.normal_cdf, special.ndtr, [(-6, 6)]),
+        (uncertainty.normal_quantile, special.ndtri, [(0, 1)]),
+        (cloud.exchange_option, exchange_option, [(0.5, 2), (0.5, 2), (0.1, 1), (0.1, 5)]),
+    ],
+)
+def test_a_million_normal_probabilities(benchmark, kernel, with_scipy, ranges, way):
+    benchmark.group = f"{kernel.__name__}, 1,000,000 rows"
+    arrays = columns(ranges)
+    run = with_scipy if way == "scipy" else kernel
+    with kernels.threads(2 if "2 threads" in way else 1):
+        result = benchmark.pedantic(run, arrays, rounds=7, warmup_rounds=1)
+    np.testing.assert_allclose(result, with_scipy(*arrays), rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("way", ["sorted once", "level by level"])
+def test_a_hundred_commitments_against_a_year_of_hours(benchmark, way):
+    benchmark.group = "commitment_cost, 100 quantities, 8,760 levels"
+    demand, reserved = columns([(0, 1)], 8760)[0], np.linspace(0, 1, 100)
+    run = cloud.commitment_cost if way == "sorted once" else commitment_cost
+    result = benchmark.pedantic(run, (demand, reserved, 0.4), rounds=5, warmup_rounds=1)
+    np.testing.assert_allclose(result, commitment_cost(demand, reserved, 0.4), rtol=1e-12)
 
 
 def test_one_number(benchmark):

@@ -1,10 +1,20 @@
 """Draws have the percentiles that they were made from."""
 
+from decimal import Decimal, localcontext
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import lognorm, norm
 
-from stackbook.kernels.uncertainty import lognormal, two_piece_lognormal
+from stackbook.kernels.uncertainty import (
+    Z95,
+    lognormal,
+    normal_cdf,
+    normal_quantile,
+    two_piece_lognormal,
+)
 
 
 def test_low_and_high_are_the_5th_and_95th_percentile():
@@ -43,3 +53,72 @@ def test_a_wide_piece_keeps_its_digits_on_either_side(width):
 def test_a_median_outside_its_range_is_nan():
     assert np.isnan(two_piece_lognormal(2.0, 1.0, 18.0, 0.5))
     assert np.isnan(two_piece_lognormal(2.0, 19.0, 18.0, 0.5))
+
+
+def circle(digits):
+    """2 pi by Machin's formula."""
+    with localcontext() as context:
+        context.prec = digits + 10
+
+        def arctan_of_one_over(x):
+            power, total, n = Decimal(1) / x, Decimal(0), 1
+            while power > Decimal(10) ** -(digits + 5):
+                total += power / n if n % 4 == 1 else -power / n
+                power, n = power / (x * x), n + 2
+            return total
+
+        return 8 * (4 * arctan_of_one_over(5) - arctan_of_one_over(239))
+
+
+TAU = circle(700)
+
+
+def exact_cdf(z):
+    """Phi(z) = 1/2 + phi(z) (z + z^3 / 3 + z^5 / 15 + ...), with digits enough to lose many."""
+    with localcontext() as context:
+        context.prec = 700
+        z = Decimal(z)
+        term, total, n = z, Decimal(0), 1
+        while abs(term) > Decimal(10) ** -690:
+            total, n = total + term, n + 2
+            term *= z * z / n
+        return Decimal("0.5") + total * (-z * z / 2).exp() / TAU.sqrt()
+
+
+@pytest.mark.parametrize("z", [*np.linspace(-37.1, 8.1, 114), -2.45415106, -1.96, -Z95, 1e-9])
+def test_normal_cdf_within_6_ulp_of_its_series(z):
+    exact = exact_cdf(z)
+    assert abs(Decimal(float(normal_cdf(z))) - exact) <= 6 * Decimal(np.spacing(float(exact)))
+
+
+@given(st.floats(-37, 37))
+def test_normal_cdf_is_that_of_scipy_and_adds_up_to_one(z):
+    assert normal_cdf(z) == pytest.approx(norm.cdf(z), rel=1e-12, abs=0)
+    assert normal_cdf(z) + normal_cdf(-z) == pytest.approx(1, rel=1e-15)
+
+
+def test_normal_cdf_of_the_ends_and_tables():
+    ends = normal_cdf(np.array([-np.inf, -1e300, -39, 0, 39, 1e300, np.inf]))
+    np.testing.assert_array_equal(ends, [0, 0, 0, 0.5, 1, 1, 1])
+    assert normal_cdf(Z95) == pytest.approx(0.95, rel=1e-15)
+    assert normal_cdf(1.96) == pytest.approx(0.9750021, abs=5e-8)
+    assert np.isnan(normal_cdf(np.nan))
+
+
+def test_normal_cdf_never_falls():
+    assert (np.diff(normal_cdf(np.linspace(-40, 10, 1_000_001))) >= 0).all()
+
+
+@given(st.floats(1e-300, 1, exclude_max=True))
+def test_normal_quantile_is_that_of_scipy_and_undoes_the_cdf(probability):
+    z = normal_quantile(probability)
+    assert z == pytest.approx(norm.ppf(probability), rel=1e-13, abs=1e-15)
+    slack = 1e-15 * (1 + z * z)  # a score has as many digits, and a far tail loses some
+    assert normal_cdf(z) == pytest.approx(probability, rel=slack, abs=1e-300)
+
+
+def test_normal_quantile_of_percentiles_and_nan_outside():
+    assert normal_quantile(0.95) == pytest.approx(Z95, rel=1e-15)
+    assert normal_quantile(0.5) == pytest.approx(0, abs=1e-15)
+    outside = np.array([0.0, 1.0, -0.1, 1.1, np.nan, np.inf])
+    assert np.isnan(normal_quantile(outside)).all()

@@ -368,7 +368,7 @@ def expected_lowest(vendors: float, sigma: float, correlation: float) -> float:
     # The common factor moves all prices alike and leaves the ratio as it is.
     own = sigma * sqrt(1 - correlation)
     total = weights = 0.0
-    for i in range(-100, 101):  # smooth and gone at both ends: the sum is exact to 12 digits
+    for i in range(-100, 101):  # smooth and gone at both ends: exact to 11 digits for sigma to 3
         z = i / 10
         density = exp(-z * z / 2) * exp((vendors - 1) * log(normal_cdf(-z)))
         total += density * exp(own * z - own * own / 2)
