@@ -4,6 +4,7 @@ A reader's runs: what a file says reaches the fit, and what is wrong with it is 
 """
 
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -357,13 +358,58 @@ def test_what_is_wrong_with_requests_is_said_in_a_line(
     assert str(error.value) == message.format(tmp_path / "my.csv")
 
 
-def test_the_quoted_price_is_that_of_the_last_month() -> None:
+def test_the_quoted_price_is_that_of_an_index_of_sellers() -> None:
     quote = inputs.quoted_price("H100 SXM")
-    rows = facts.table("rental_prices").filter(accelerator="H100 SXM").collect()
-    last = rows.filter(pl.col("month") == rows["month"].max())
-    asked = last["usd_per_hour"].to_numpy()
-    assert asked.min() <= quote.usd_per_hour <= asked.max()
-    assert set(quote.sources) <= set(last["source"])
-    assert quote.of.endswith(last["month"][0][:4])
+    rows = facts.table("rental_prices").filter(
+        accelerator="H100 SXM", provider_kind="index", price_kind="list", commitment="on-demand"
+    )
+    last = rows.collect().sort("month").row(-1, named=True)
+    assert quote.usd_per_hour == last["usd_per_hour"]
+    assert quote.sources == [last["source"]]
+    assert quote.of.endswith(last["month"][:4])
     with pytest.raises(StackbookError, match="no quote of H800: set usd_per_hour"):
         inputs.quoted_price("H800")
+
+
+@pytest.mark.parametrize("accelerator", ["A100 SXM 80GB", "B200", "GB200", "H200 SXM", "L40S"])
+def test_a_quoted_price_is_of_sellers_lists_alone(accelerator: str) -> None:
+    rows = facts.table("rental_prices").filter(
+        accelerator=accelerator,
+        provider_kind="neocloud",
+        price_kind="list",
+        commitment="on-demand",
+    )
+    listed = rows.collect().to_dicts()
+
+    def months(row: dict[str, Any]) -> int:
+        year, month = row["month"].split("-")
+        return 12 * int(year) + int(month)
+
+    recent = [row for row in listed if months(row) > max(map(months, listed)) - 3]
+    of_each = [
+        median(
+            row["usd_per_hour"]
+            for row in recent
+            if row["provider"] == name
+            and months(row) == max(months(each) for each in recent if each["provider"] == name)
+        )
+        for name in {row["provider"] for row in recent}
+    ]
+    assert inputs.quoted_price(accelerator).usd_per_hour == pytest.approx(median(of_each))
+
+
+def test_without_lists_the_quoted_price_is_of_contracts_then_marketplaces(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = facts.table("rental_prices").filter(accelerator="GB200").collect()
+
+    def quote(*kinds: str) -> inputs.Quote:
+        kept = rows.filter(pl.col("price_kind").is_in(kinds))
+        monkeypatch.setattr(facts, "table", lambda _: kept.lazy())
+        return inputs.quoted_price("GB200")
+
+    of = {kind: rows.filter(price_kind=kind)["usd_per_hour"] for kind in ("contract", "market")}
+    contract = quote("contract", "market")
+    assert contract.usd_per_hour in of["contract"]
+    assert ", contract, " in contract.of
+    assert quote("market").usd_per_hour in of["market"]

@@ -79,6 +79,9 @@ def test_the_command_prints_published_computed_error_and_tolerance() -> None:
         (("A03", "cost_p95"), 8100.0),  # above an upper bound
         (("A03", "cost_p95"), -inf),
         (("B02", "switches"), 769.0),  # a count is exact
+        (("F05", "rental_margin"), 0.3),  # a profit where a loss is published
+        (("F05", "rental_margin"), -0.31),
+        (("F05", "rental_margin"), -0.29),
         (("C04", "share_of_tco_h100"), 0.19),  # a miss that is none: its reason is stale
         (("C04", "share_of_tco_h100"), 0.35),  # a miss of another size
         (("C04", "share_of_tco_h100"), nan),
@@ -112,6 +115,8 @@ def test_a_wrong_result_fails_and_is_named(
         ("at least", -2.0, -2.2, True),
         ("at least", -2.0, -2.3, False),
         ("relative", -2.0, -2.2, True),
+        ("relative", -2.0, -1.7, False),
+        ("relative", -2.0, 2.0, False),
         ("absolute", 0.0, -0.1, True),
         ("absolute", 0.0, 0.2, False),
         ("at most", 0.0, 0.0, True),
@@ -134,7 +139,11 @@ def test_bounds_and_tolerances(
         ("absolute", 0.02, 0.0153975, "-0.0046"),
         ("absolute", 410.7, 2143.42, "+1700"),
         ("absolute", 0.0, 0.0, "+0"),
+        ("absolute", -0.3, 1 - 1.69 / 1.3, "+0"),
+        ("absolute", -0.3, -0.31, "-0.01"),
         ("relative", 0.02, 0.0153975, "-23.01%"),
+        ("relative", -0.3, -0.33, "-10.00%"),  # a greater loss is less, not more
+        ("at most", -2.0, -1.7, "+15.00%"),
         ("at most", 1.0, 1.0 - 1e-9, "+0.00%"),
         ("relative", 0.0, 0.0, ""),
     ],

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from stackbook.press.build import Told
     from stackbook.press.chapters import Book, Chapter, Value
 
+SHOWN = 20  # changed rows of a table, the largest first
 MEASURED = {"training": "throughput", "serving": "serving"}  # modules that read measurements
 
 app = typer.Typer(
@@ -207,7 +208,7 @@ def validate(
         typer.Argument(
             metavar="[SECTION]",
             help="A: chips, B: systems and network, C: data centers and power, D: scaling laws and "
-            "training, E: serving and prices of tokens, F: rent and ownership; or a case such as "
+            "training, E: serving and prices of tokens, F: cloud platforms; or a case such as "
             "D20; or training, or serving: what was measured, row by row.",
         ),
     ] = "",
@@ -314,6 +315,43 @@ def data_show(
     for field in package.resource(name)["schema"]["fields"]:
         print(f"# {_labelled(field)}: {field.get('description', '')}", file=sys.stderr)
     print(frame.write_csv(), end="")
+
+
+@data_app.command("refresh")
+def data_refresh(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A table, e.g. rental_prices.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="A file of its publisher, as downloaded.")
+    ],
+    as_of: Annotated[
+        str | None,
+        typer.Option(metavar="DATE", help="Of which date it is, if the file does not say so."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change.")] = False,
+) -> None:
+    """Bring a table up to a newer file of its publisher, and say what changes.
+
+    Rows of the file take the place of those with their key; all others stay. What cannot be read
+    is counted by reason. A row that breaks a rule of the table stops it, and nothing is written.
+    """
+    from stackbook import upstream
+
+    changes = upstream.refresh(name, file, as_of)
+    if not dry_run:
+        changes.write()
+    _print_some([f"+ {key}" for key in changes.added])
+    told = [
+        f"~ {change.row}: "
+        + ", ".join(f"{column} {old} → {new}" for column, (old, new) in change.cells.items())
+        for change in changes.changed
+    ]
+    _print_some(told)
+    for reason, count in sorted(changes.left_out.items(), key=lambda pair: -pair[1]):
+        print(f"left out: {count} {reason}")
+    print(
+        f"{name}: {len(changes.added)} rows added, {len(changes.changed)} changed, "
+        f"{changes.unchanged} unchanged" + ("; nothing written" if dry_run else "")
+    )
 
 
 @data_app.command("check")
@@ -462,6 +500,13 @@ def _print_rows(name: str, key: str) -> None:
     urls = dict(facts.table("sources").select("key", "url").collect().iter_rows())
     blocks.append([f"{each}: {facts.cite(each)} {urls[each] or ''}" for each in sorted(cited)])
     print("\n\n".join("\n".join(block) for block in blocks if block))
+
+
+def _print_some(lines: list[str]) -> None:
+    for line in lines[:SHOWN]:
+        print(line)
+    if len(lines) > SHOWN:
+        print(f"{lines[0][0]} {len(lines) - SHOWN} more")
 
 
 def _labelled(field: dict[str, Any]) -> str:

@@ -28,6 +28,7 @@ DRAWS = 4000
 LEAST_RUNS = 7  # for the five constants of a law
 _ROW = "row of the file"
 _SHOWN = 5  # rows that an error names
+_NAMED = 3  # sellers that a quote names
 _SEPARATORS = {";": "semicolons", "\t": "tabs"}
 _EXAMPLE = "study = 'mine' and loss < 3"
 LEAST_REQUESTS = 20
@@ -355,22 +356,37 @@ class Quote(NamedTuple):
 
 
 def quoted_price(accelerator: str) -> Quote:
-    """The median quote of the last month in table `rental_prices`; StackbookError where none is.
+    """The median over sellers in table `rental_prices`; StackbookError where none is.
 
-    Of neoclouds and indices of their prices; where they ask none, of clouds on demand.
+    Of each its last quote, if in the last three months that have any. Of what neoclouds list on
+    demand, or, if there is an index of them, of that alone; where they list nothing, of contracts
+    with them; else of clouds on demand, marketplaces last.
     """
     quotes = facts.table("rental_prices").filter(accelerator=accelerator).collect()
-    quotes = quotes.drop_nulls("usd_per_hour")
-    own = pl.col("provider_kind").is_in(["neocloud", "index"])
-    asked = quotes.filter(own & ~pl.col("provider").str.contains("hyperscaler"))
-    asked = asked if asked.height else quotes.filter(commitment="on-demand")
-    asked = asked.filter(pl.col("month") == pl.col("month").max())
+    index, on_demand = pl.col("provider_kind") == "index", pl.col("commitment") == "on-demand"
+    neocloud = (pl.col("provider_kind") == "neocloud") | index
+    neocloud &= ~pl.col("provider").str.contains("hyperscaler")
+    listed, contract = (pl.col("price_kind") == kind for kind in ("list", "contract"))
+    asked = quotes.clear()
+    for which in (
+        neocloud & listed & (on_demand | index),
+        neocloud & contract,
+        listed & on_demand,
+        on_demand,
+    ):
+        asked = asked if asked.height else quotes.filter(which)
     if asked.is_empty():
         raise StackbookError(f"the book has no quote of {accelerator}: set usd_per_hour")
-    year, month = asked["month"][0].split("-")
-    of = " and ".join(sorted(set(asked["provider"])))
-    of += "" if set(asked["commitment"]) & {"on-demand", "unspecified"} else ", contract"
-    price = float(np.median(asked["usd_per_hour"]))
+    day = (pl.col("month") + "-01").str.to_date()
+    asked = asked.filter(day > day.max().dt.offset_by("-3mo"))
+    asked = asked.filter(index) if asked.filter(index).height else asked  # has them counted
+    asked = asked.filter(pl.col("month") == pl.col("month").max().over("provider"))
+    year, month = max(asked["month"]).split("-")
+    sellers = asked.group_by("provider").agg(pl.median("usd_per_hour")).sort("provider")
+    of = " and ".join(sellers["provider"])
+    of = f"{sellers.height} sellers" if sellers.height > _NAMED else of
+    of += ", contract" if (asked["price_kind"] == "contract").all() else ""
+    price = float(np.median(sellers["usd_per_hour"]))
     return Quote(price, f"{of}, {month_name[int(month)]} {year}", sorted(set(asked["source"])))
 
 

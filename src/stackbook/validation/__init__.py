@@ -13,6 +13,7 @@ from stackbook import StackbookError, facts
 
 from . import (
     chips,
+    cloud,
     datacenter,
     fabric,
     failures,
@@ -40,6 +41,7 @@ CASES: dict[Key, Callable[[], float]] = {
     **mlperf.CASES,
     **serving_prices.CASES,
     **serving_cases.CASES,
+    **cloud.CASES,
 }
 
 
@@ -55,7 +57,7 @@ class Result(NamedTuple):
     published: float
     computed: float
     error: float
-    """Computed over published, less 1; NaN where 0 is published."""
+    """Computed less published, over the size of the published; NaN where that is 0."""
     tolerance: float
     tolerance_kind: str
     met: bool
@@ -80,7 +82,9 @@ class Result(NamedTuple):
     def difference(self) -> str:
         """Error as readers see it, in the tolerance's kind: -0.0046 beside ±0.005, or +2.10%."""
         if self.tolerance_kind == "absolute":
-            return f"{float(f'{self.computed - self.published:.2g}'):+zg}"
+            same = isclose(self.computed, self.published, rel_tol=1e-12)
+            off = 0.0 if same else self.computed - self.published
+            return f"{float(f'{off:.2g}'):+zg}"
         return f"{self.error:+z.2%}" if self.published else ""
 
     @property
@@ -127,7 +131,7 @@ def _result(row: dict[str, Any]) -> Result:
         **{name: row[name] for name in copied},
         published=published,
         computed=computed,
-        error=off / published if published else nan,
+        error=off / abs(published) if published else nan,
         met=isfinite(computed) and within[row["tolerance_kind"]],
         miss=row["miss"] or "",
         ours=row["ours"],

@@ -1,4 +1,4 @@
-"""List offers of the same open weights side by side, of table `token_offers`."""
+"""List offers of the same open weights side by side, and changes of list prices."""
 
 import polars as pl
 
@@ -77,10 +77,18 @@ def seller_share() -> float:
 
 
 def changes() -> pl.Series:
-    """New over old price of a model that stayed the same, three input tokens to one of output."""
-    old, new = (
-        3 * pl.col(f"{when}input_usd_per_mtok") + pl.col(f"{when}output_usd_per_mtok")
-        for when in ("old_", "")
+    """New over old price of a model that stayed the same, three input tokens to one of output.
+
+    Of prices that came into force; of several classes of prompt length, the shortest that changed.
+    """
+    usd = 3 * pl.col("input_usd_per_mtok") + pl.col("output_usd_per_mtok")
+    series = ["provider", "model", "prompt_over_tokens"]
+    return (
+        facts.table("api_prices")
+        .sort(*series, "from_date")
+        .with_columns(factor=usd / usd.shift().over(series))
+        .filter(pl.col("step") == "changed", pl.col("dated") != "announced", pl.col("factor") != 1)
+        .unique(["provider", "model", "from_date"], keep="first", maintain_order=True)
+        .select("factor")
+        .collect()["factor"]
     )
-    table = facts.table("token_price_changes").filter(pl.col("same_model"))
-    return table.select(factor=new / old).collect()["factor"]
