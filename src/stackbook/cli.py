@@ -339,18 +339,17 @@ def data_refresh(
     changes = upstream.refresh(name, file, as_of)
     if not dry_run:
         changes.write()
-    _print_some([f"+ {key}" for key in changes.added])
-    told = [
-        f"~ {change.row}: "
-        + ", ".join(f"{column} {old} → {new}" for column, (old, new) in change.cells.items())
-        for change in changes.changed
-    ]
-    _print_some(told)
+    moved = [change for change in changes.changed if change.moved]
+    _print_some([f"+ {change}" for change in changes.added])
+    _print_some([f"~ {change}" for change in moved])
     for reason, count in sorted(changes.left_out.items(), key=lambda pair: -pair[1]):
         print(f"left out: {count} {reason}")
+    again = len(changes.changed) - len(moved)
     print(
-        f"{name}: {len(changes.added)} rows added, {len(changes.changed)} changed, "
-        f"{changes.unchanged} unchanged" + ("; nothing written" if dry_run else "")
+        f"{name}: {len(changes.added)} rows added, {len(moved)} changed, "
+        + (f"{again} the same of a later file, " if again else "")
+        + f"{changes.unchanged} unchanged"
+        + ("; nothing written" if dry_run else "")
     )
 
 

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable
 from datetime import date
 from importlib import import_module
-from math import inf
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,17 +38,17 @@ class Format(NamedTuple):
     name: str
     recognizes: Callable[[str], bool]
     """Whether a file's text is of this form."""
-    read: Callable[[Path, str | None], Read]
-    """The file, and the date that it is of, for a form that does not say so."""
+    read: Callable[[str, str | None], Read]
+    """The file's text, and the date that it is of, for a form that does not say so."""
 
 
 class Change(NamedTuple):
-    """A row that a refresh changes."""
+    """A row that a refresh adds or changes."""
 
     row: str
     """Its key."""
     cells: dict[str, tuple[Any, Any]]
-    """What was in a column, and what is now, where that differs."""
+    """What was in a column, and what is now, where that differs; of a new row, the measures."""
 
     @property
     def size(self) -> float:
@@ -56,19 +56,34 @@ class Change(NamedTuple):
         pairs = [pair for pair in self.cells.values() if all(isinstance(x, float) for x in pair)]
         return max((abs(new / old - 1) if old else inf for old, new in pairs), default=0.0)
 
+    @property
+    def moved(self) -> bool:
+        """Whether the row says something else, not only the same of a later file."""
+        return not self.cells.keys() <= {"as_of", "source", "quotes", "note"}
+
+    def __str__(self) -> str:
+        fresh = all(old is None for old, _ in self.cells.values())
+        told = [
+            f"{column} {_text(new)}" if fresh else f"{column} {_text(old)} → {_text(new)}"
+            for column, (old, new) in self.cells.items()
+        ]
+        return f"{self.row}: {', '.join(told)}"
+
 
 class Changes(NamedTuple):
     """What a refresh does to a table."""
 
     name: str
-    added: list[str]
-    """Keys of new rows."""
+    added: list[Change]
+    """New rows, in the file's order."""
     changed: list[Change]
     """Rows that were there, the largest change first."""
     unchanged: int
     left_out: dict[str, int]
     table: list[list[str]]
     """Every row's cells, sorted by key."""
+    before: bytes
+    """The table's file as it was."""
 
     def write(self) -> None:
         """Put the new table in the place of the old one, if it keeps every rule.
@@ -97,6 +112,8 @@ class Changes(NamedTuple):
                 raise StackbookError(
                     f"{resource['path']} stays as it was; row {named}: {rule or 'malformed'}"
                 )
+            if path.read_bytes() != self.before:
+                raise StackbookError(f"somebody else changed {path} meanwhile; refresh again")
             fresh.replace(path)
         finally:
             fresh.unlink(missing_ok=True)
@@ -126,7 +143,7 @@ def refresh(name: str, path: str, as_of: str | None = None) -> Changes:
         )
     if as_of is not None:
         try:
-            date.fromisoformat(as_of)
+            as_of = date.fromisoformat(as_of).isoformat()
         except ValueError:
             raise StackbookError(f"--as-of {as_of}: give a date as 2026-08-22") from None
     file = located(path)
@@ -141,16 +158,19 @@ def refresh(name: str, path: str, as_of: str | None = None) -> Changes:
         raise StackbookError(
             f"{path} is in no form that table {name} is read from; these are {told}"
         ) from None
-    return _merged(package, resource, form.read(file, as_of))
+    try:
+        read = form.read(text, as_of)
+    except StackbookError as error:
+        raise StackbookError(f"{path}: {error}") from None
+    return _merged(package, resource, read)
 
 
-def records(path: Path) -> tuple[list[dict[str, str]], int]:
+def records(text: str) -> tuple[list[dict[str, str]], int]:
     """A CSV file's rows by column, cells stripped; and how many have not its number of cells."""
-    text = path.read_bytes().decode("utf-8-sig")
     try:
         heads, *rows = csv.reader(io.StringIO(text, newline=""))
     except csv.Error as error:
-        raise StackbookError(f"{path} is no CSV: {error}; download it again") from None
+        raise StackbookError(f"this is no CSV: {error}; download it again") from None
     heads = [head.strip() for head in heads]
     whole = [row for row in rows if len(row) == len(heads)]
     ragged = sum(1 for row in rows if row) - len(whole)
@@ -160,11 +180,33 @@ def records(path: Path) -> tuple[list[dict[str, str]], int]:
 def has_columns(*columns: str) -> Callable[[str], bool]:
     """Recognizes a CSV file that has these columns, and maybe others."""
 
-    def recognizes(text: str) -> bool:
-        heads = next(csv.reader(text.splitlines()[:1]), [])
-        return set(columns) <= {head.strip() for head in heads}
+    return lambda text: set(columns) <= set(heads_of(text))
 
-    return recognizes
+
+def heads_of(text: str) -> list[str]:
+    """The columns of a CSV file."""
+    try:
+        return [head.strip() for head in next(csv.reader([text.partition("\n")[0]]), [])]
+    except csv.Error:
+        return []
+
+
+def number(value: Any, most: float = inf) -> float | None:
+    """A finite number from 0 to `most`, from a cell or JSON; None if it is none."""
+    try:
+        # Lists carry products of floats; what they mean has few digits.
+        found = float(f"{float(value):.12g}")
+    except (OverflowError, TypeError, ValueError):
+        return None
+    return found if isfinite(found) and 0 <= found <= most else None
+
+
+def day_in(value: Any) -> str | None:
+    """The day of a date or time, None if it is none."""
+    try:
+        return date.fromisoformat(str(value)[:10]).isoformat()
+    except ValueError:
+        return None
 
 
 def json_of(text: str) -> Any:
@@ -176,22 +218,23 @@ def json_of(text: str) -> Any:
 
 
 def _merged(package: facts.Package, resource: dict[str, Any], read: Read) -> Changes:
-    fields = {field["name"]: field["type"] for field in resource["schema"]["fields"]}
+    fields = [field["name"] for field in resource["schema"]["fields"]]
     key = resource["schema"]["primaryKey"]
+    file = (package.folder / resource["path"]).read_bytes()
     old = package.table(resource["name"]).collect()
-    with (package.folder / resource["path"]).open(encoding="utf-8", newline="") as file:
-        texts = [row for row in csv.reader(file) if row][1:]
-    table = dict(zip(old.select(key).rows(), texts, strict=True))
+    cells = [row for row in csv.reader(io.StringIO(file.decode(), newline="")) if row][1:]
+    table = dict(zip(old.select(key).rows(), cells, strict=True))
     there = dict(zip(old.select(key).rows(), old.rows(named=True), strict=True))
-    left_out, added, changed, unchanged = dict(read.left_out), [], list[Change](), 0
-    types = {name: old.schema[name] for name in fields}
-    for row in read.rows.select(pl.col(name).cast(types[name]) for name in fields).to_dicts():
+    left_out = dict(read.left_out)
+    added, changed, unchanged = list[Change](), list[Change](), 0
+    for row in read.rows.select(pl.col(name).cast(old.schema[name]) for name in fields).to_dicts():
         known = tuple(row[name] for name in key)
         before = there.get(known)
-        text = [_text(value) for value in row.values()]
-        named = _key(resource, text)
+        written = [_text(value) for value in row.values()]
+        named = _key(resource, written)
         if before is None:
-            added.append(named)
+            measures = {name: (None, value) for name, value in row.items() if type(value) is float}
+            added.append(Change(named, measures))
         elif before == row:
             unchanged += 1
             continue
@@ -200,13 +243,13 @@ def _merged(package: facts.Package, resource: dict[str, Any], read: Read) -> Cha
             continue
         else:
             both = {name: (before[name], row[name]) for name in fields}
-            cells = {name: pair for name, pair in both.items() if pair[0] != pair[1]}
-            changed.append(Change(named, cells))
-        table[known] = text
+            differs = {name: pair for name, pair in both.items() if pair[0] != pair[1]}
+            changed.append(Change(named, differs))
+        table[known] = written
     changed.sort(key=lambda change: -change.size)
-    places = [list(fields).index(name) for name in key]
+    places = [fields.index(name) for name in key]
     rows = sorted(table.values(), key=lambda row: "\0".join(row[place] for place in places))
-    return Changes(resource["name"], added, changed, unchanged, left_out, rows)
+    return Changes(resource["name"], added, changed, unchanged, left_out, rows, file)
 
 
 def _stale(before: dict[str, Any], row: dict[str, Any]) -> str:

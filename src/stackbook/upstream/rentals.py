@@ -6,21 +6,26 @@ They name chips loosely, mix forms of a chip, and slip; what cannot be told is l
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from datetime import date
 from functools import cache
-from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
 import polars as pl
 
 from stackbook import facts
-from stackbook.upstream import Format, Read, has_columns, records
+from stackbook.upstream import Format, Read, day_in, has_columns, heads_of, number, records
 
 ASSUMED = "form or memory not stated"
 DEFAULT_FORM = {"A100": "SXM 80GB", "H100": "SXM", "H200": "SXM", "V100": "SXM2 16GB"}
-OTHER_CHIP = {"LAPTOP", "MIG", "SUPER", "TI", "ULTRA"}  # with such a word it is another
-SPELLINGS = {"lambdalabs": "lambda", "vast": "vastai", "gcp": "googlecloud"}
+OTHER_CHIP = {"ADA", "D", "LAPTOP", "MIG", "SUPER", "TI", "ULTRA"}  # with such it is another
+SPELLINGS = {
+    "amazon": "aws",
+    "amazonwebservices": "aws",
+    "gcp": "google",
+    "microsoft": "azure",
+    "microsoftazure": "azure",
+    "oci": "oracle",
+}  # plain
 INSTANCES = {  # of AWS: accelerator, and how many an instance has
     "p3.16xlarge": ("V100 SXM2 16GB", 8),
     "p3dn.24xlarge": ("V100 SXM2 32GB", 8),
@@ -33,6 +38,7 @@ INSTANCES = {  # of AWS: accelerator, and how many an instance has
     "p6-b300.48xlarge": ("B300", 8),
 }
 AS_LISTED = "listed as H200 by the tracker, which the list price shows to be GH200"
+DOUBT = 5  # times: a cent for a dollar, or a node for a chip, more often than a price
 PLACEHOLDER = 0.5  # what RunPod's interface says where it has no price
 
 
@@ -74,14 +80,17 @@ class Seen:
         price_kind: str = "list",
     ) -> None:
         """A quote [USD per hour and accelerator] of a day, if both can be read."""
-        try:
-            day = date.fromisoformat(when[:10]).isoformat()
-        except ValueError:
+        day, usd = day_in(when), number(price)
+        usual = _medians().get(accelerator, usd)
+        if not day:
             self.left_out["without a date"] += 1
             return
-        usd = number(price)
-        if usd is None:
+        if not usd or not usual:
             self.left_out["without a price"] += 1
+            return
+        if not 1 / DOUBT < usd / usual < DOUBT:
+            why = f"of {accelerator}, {DOUBT} times off the table's median: unit or entry in doubt"
+            self.left_out[why] += 1
             return
         kind = Kind(day[:7], provider, accelerator, commitment, price_kind)
         self._quotes[kind].append((day, usd))
@@ -106,13 +115,11 @@ class Seen:
         return Read(pl.DataFrame(rows, schema=schema), dict(self.left_out))
 
 
-def number(text: str | float) -> float | None:
-    """A price that could be one, else None."""
-    try:
-        found = float(text)
-    except ValueError:
-        return None
-    return found if 0 < found < 1e4 else None
+@cache
+def _medians() -> dict[str, float]:
+    """Median price of each accelerator in the table [USD/h]."""
+    prices = facts.table("rental_prices").group_by("accelerator").agg(pl.median("usd_per_hour"))
+    return dict(prices.collect().iter_rows())
 
 
 @cache
@@ -124,10 +131,17 @@ def providers() -> dict[str, str]:
 
 def provider_of(name: str) -> str | None:
     """The provider as the table writes it."""
-    plain = re.sub(r"[^a-z0-9]", "", name.lower())
-    plain = SPELLINGS.get(plain, plain)
-    known = {re.sub(r"[^a-z0-9]", "", each.lower()): each for each in providers()}
-    return known.get(plain)
+    plain = _plain(name)
+    return {_plain(each): each for each in providers()}.get(SPELLINGS.get(plain, plain))
+
+
+def _plain(name: str) -> str:
+    """A company's name in small letters, without what some publishers add to it."""
+    return re.sub(
+        r"(.)(?:cloud(?:platform)?|compute|labs|ai|io)$",
+        r"\1",
+        re.sub(r"[^a-z0-9]", "", name.lower()),
+    )
 
 
 def accelerator_of(label: str) -> tuple[str | None, str]:
@@ -161,7 +175,8 @@ def _accelerators() -> list[str]:
 @cache
 def _words(label: str) -> frozenset[str]:
     text = re.sub(r"(\d+) GB\b", r"\1GB", label.upper())
-    text = re.sub(r"\bRTX(A?\d)", r"RTX \1", text)
+    text = re.sub(r"\b(RTX|GAUDI)(A?\d)", r"\1 \2", text.replace("_", " "))
+    text = re.sub(r"(?<=\d)(NVL|PCIE|SXM\d?)\b", r" \1", text)
     text = re.sub(r"\bSXM\d\b", "SXM", text)
     words = set(re.findall(r"[A-Z0-9]+", text))
     return frozenset(words | ({"RTX"} if "A6000" in words else set()))
@@ -182,9 +197,9 @@ def _rounded(value: str | float) -> str | float:
     return value if isinstance(value, str) else float(f"{value:.4g}")
 
 
-def _hourly(path: Path, _: str | None) -> Read:
+def _hourly(text: str, _: str | None) -> Read:
     """Every seller's offers each hour: RunPod's and Lambda's forms of a chip in a fixed order."""
-    rows, ragged = records(path)
+    rows, ragged = records(text)
     seen = Seen(ragged)
     together: dict[tuple[str, str], dict[str, list[dict[str, str]]]] = {}
     for row in rows:
@@ -254,9 +269,9 @@ def _lambda(
             seen.add(when, price, "Lambda", accelerator, note)
 
 
-def _labelled(path: Path, _: str | None) -> Read:
+def _labelled(text: str, _: str | None) -> Read:
     """Price pages of sellers, each line with its label."""
-    rows, ragged = records(path)
+    rows, ragged = records(text)
     seen = Seen(ragged)
     for row in rows:
         memory = re.search(r"\d+ GB VRAM", row["notes"])
@@ -271,9 +286,9 @@ def _labelled(path: Path, _: str | None) -> Read:
     return seen.read("gpu-price-track-2026")
 
 
-def _tiered(path: Path, _: str | None) -> Read:
+def _tiered(text: str, _: str | None) -> Read:
     """A price a tier: on a marketplace the median of offers, else over the forms of a chip."""
-    rows, ragged = records(path)
+    rows, ragged = records(text)
     seen = Seen(ragged)
     for row in rows:
         when, usd, tier = row["date"], row["price_usd_per_gpu_hr"], row["tier"]
@@ -291,9 +306,9 @@ def _tiered(path: Path, _: str | None) -> Read:
     return seen.read("gpu-price-tracker-2026")
 
 
-def _wide(path: Path, _: str | None) -> Read:
+def _wide(text: str, _: str | None) -> Read:
     """A column a chip: median of Vast.ai's offers on a day."""
-    rows, ragged = records(path)
+    rows, ragged = records(text)
     seen = Seen(ragged)
     for row in rows:
         for column, price in row.items():
@@ -305,10 +320,10 @@ def _wide(path: Path, _: str | None) -> Read:
     return seen.read("gpu-monitor-2026")
 
 
-def _index(path: Path, _: str | None) -> Read:
+def _index(text: str, _: str | None) -> Read:
     """A column a kind of cloud and chip. Where the page was read badly a value repeats the one
     before, and those after it are in wrong columns."""
-    rows, ragged = records(path)
+    rows, ragged = records(text)
     seen = Seen(ragged)
     for row in rows:
         before, slipped = "", False
@@ -327,9 +342,9 @@ def _index(path: Path, _: str | None) -> Read:
     return seen.read("silicon-data-index-2026")
 
 
-def _instances(path: Path, _: str | None) -> Read:
+def _instances(text: str, _: str | None) -> Read:
     """A price an instance of AWS."""
-    rows, ragged = records(path)
+    rows, ragged = records(text)
     seen = Seen(ragged)
     for row in rows:
         if row["instance"] not in INSTANCES:
@@ -342,14 +357,9 @@ def _instances(path: Path, _: str | None) -> Read:
     return seen.read("aws-gpu-price-tracker-2026")
 
 
-def _head(wanted: Callable[[str], bool]) -> Callable[[str], bool]:
+def _dated(wanted: Callable[[str], bool]) -> Callable[[str], bool]:
     """Recognizes a file of a date a row, with such a column."""
-
-    def recognizes(text: str) -> bool:
-        first, *others = (text.splitlines() or [""])[0].split(",")
-        return first.strip() == "date" and any(map(wanted, others))
-
-    return recognizes
+    return lambda text: "date" in heads_of(text) and any(map(wanted, heads_of(text)))
 
 
 _HOURLY = ("timestamp", "provider", "gpu", "median_price_hr", "max_price_hr", "on_demand_hr")
@@ -371,12 +381,12 @@ FORMATS = {
         Format("prices by tier (gpu-price-tracker)", has_columns(*_TIERED), _tiered),
         Format(
             "medians by chip (gpu_monitor)",
-            _head(lambda name: name.strip().endswith("_median")),
+            _dated(lambda name: name.endswith("_median")),
             _wide,
         ),
         Format(
             "indices by day (gpu-rental-prices)",
-            _head(lambda name: name.strip().startswith("neocloud-")),
+            _dated(lambda name: name.startswith("neocloud-")),
             _index,
         ),
         Format(

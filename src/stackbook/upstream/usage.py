@@ -1,14 +1,15 @@
 """Weekly usage of models on OpenRouter, as johnbean393/openrouter-inference-stats keeps it."""
 
-import re
+import json
+from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
+from datetime import date
 from typing import Any
 
 import polars as pl
 
 from stackbook import facts
-from stackbook.upstream import Format, Read, json_of
+from stackbook.upstream import Format, Read, day_in, json_of, number
 from stackbook.upstream.names import DEVELOPERS, model_name
 
 SOURCE = "openrouter-inference-stats-2026"
@@ -26,70 +27,59 @@ PRICES = {
 }
 
 
-def week(path: Path, as_of: str | None) -> Read:
+def week(text: str, as_of: str | None) -> Read:
     """Rows of table `usage_shares`, one a model of the week that the file is of."""
-    told = json_of(path.read_text(encoding="utf-8-sig"))
-    left_out: dict[str, int] = {}
+    told = json.loads(text)
+    day = str(day_in(told["date"]))
+    left_out: Counter[str] = Counter()
     rows: dict[tuple[str, bool], dict[str, Any]] = {}
     for each in told["models"]:
         row = _row(each) if isinstance(each, dict) else None
-        why = "no model, or no tokens" if row is None else ""
-        if row and (row["model"], row["free"]) in rows:
-            why = "model twice in a week"
-        if row is None or why:
-            left_out[why] = left_out.get(why, 0) + 1
-            continue
-        rows[row["model"], row["free"]] = row
+        if row is None:
+            left_out["no model, or no tokens"] += 1
+        elif (key := (row["model"], row["free"])) in rows:
+            left_out["model twice in a week"] += 1
+        else:
+            rows[key] = row
     tokens = sum(row["tokens"] for row in rows.values())
     usd = sum(row["usd"] or 0 for row in rows.values())
     for row in rows.values():
-        row |= {
-            "week": told["date"],
-            "source": SOURCE,
-            "as_of": as_of or told["date"],
-            "note": None,
-        }
-        row["token_share"] = float(f"{row['tokens'] / tokens:.6g}")
-        known = usd and row["usd"] is not None
-        row["usd_share"] = float(f"{row['usd'] / usd:.6g}") if known else None
-    fields = facts.package().resource("usage_shares")["schema"]["fields"]
-    columns = [field["name"] for field in fields]
-    frame = pl.from_dicts(
-        [{name: row[name] for name in columns} for row in rows.values()],
-        schema={field["name"]: _POLARS[field["type"]] for field in fields},
-    )
-    return Read(frame.with_columns(pl.col("week").str.to_date()), left_out)
-
-
-_POLARS = {
-    "string": pl.String,
-    "date": pl.String,
-    "number": pl.Float64,
-    "integer": pl.Int64,
-    "boolean": pl.Boolean,
-}
+        row |= {"week": date.fromisoformat(day), "source": SOURCE, "as_of": as_of or day}
+        row["token_share"] = _rounded(row["tokens"] / tokens)
+        row["usd_share"] = _rounded(row["usd"] / usd if usd and row["usd"] is not None else None)
+    schema = facts.table("usage_shares").collect_schema()
+    return Read(pl.DataFrame(list(rows.values()), schema=schema), left_out)
 
 
 def _row(each: Mapping[str, Any]) -> dict[str, Any] | None:
-    developer, _, name = str(each.get("slug") or "").partition("/")
-    tokens = each.get("total_tokens")
-    if not name or not isinstance(tokens, int | float) or tokens <= 0:
+    developer, _, name = str(each.get("slug") or "").strip().lower().partition("/")
+    tokens = _count(each.get("total_tokens"))
+    if not name or not tokens:
         return None
     free = name.endswith(":free") or each.get("is_free") is True
     # A week not yet split by kind has zeros everywhere.
-    split = bool(each.get("prompt_tokens"))
+    split = bool(_count(each.get("prompt_tokens")))
     row: dict[str, Any] = {
-        "model": model_name(re.sub(r":free$", "", name)),
+        "model": model_name(name.removesuffix(":free")),
         "developer": DEVELOPERS.get(developer, developer),
         "free": free,
-        "tokens": int(tokens),
-        "usd": each.get("estimated_revenue") if split else None,
+        "tokens": tokens,
+        "usd": number(each.get("estimated_revenue")) if split else None,
     }
-    row |= {column: each.get(kind) if split else None for column, kind in KINDS.items()}
+    row |= {column: _count(each.get(kind)) if split else None for column, kind in KINDS.items()}
     for column, price in PRICES.items():
-        usd = each.get(price)
-        row[column] = None if usd is None or free else float(f"{1e6 * usd:.6g}")
+        usd = None if free else number(each.get(price))
+        row[column] = None if usd is None else _rounded(1e6 * usd)
     return row
+
+
+def _count(value: Any) -> int | None:
+    found = number(value, 1e18)
+    return None if found is None else int(found)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.6g}")
 
 
 def _is_week(text: str) -> bool:
@@ -97,7 +87,7 @@ def _is_week(text: str) -> bool:
     models = told.get("models") if isinstance(told, dict) else None
     return (
         isinstance(models, list)
-        and bool(re.fullmatch(r"\d{4}-\d\d-\d\d", str(told.get("date"))))
+        and day_in(told.get("date")) is not None
         and any(isinstance(each, dict) and "total_tokens" in each for each in models)
     )
 
