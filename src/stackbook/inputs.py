@@ -61,8 +61,8 @@ def uncertain(symbol: str, value: float | None = None, draws: int = DRAWS) -> ND
     if not row.share:
         return value / row.central * spread(symbol, low, row.central, high, draws)
     odds = _odds(value) if value < 1 else inf
-    ends = map(_odds, (low, row.central, high))
-    share = 1 - 1 / (1 + odds / _odds(row.central) * spread(symbol, *ends, draws))
+    of_row = spread(symbol, _odds(low), _odds(row.central), _odds(high), draws)
+    share = 1 - 1 / (1 + odds / _odds(row.central) * of_row)
     share[0] = value
     return np.asarray(share)
 
@@ -367,15 +367,15 @@ def quoted_price(accelerator: str) -> Quote:
     neocloud = (pl.col("provider_kind") == "neocloud") | index
     neocloud &= ~pl.col("provider").str.contains("hyperscaler")
     listed, contract = (pl.col("price_kind") == kind for kind in ("list", "contract"))
-    asked = quotes.clear()
-    for which in (
+    kinds = (
         neocloud & listed & (on_demand | index),
         neocloud & contract,
         listed & on_demand,
         on_demand,
-    ):
-        asked = asked if asked.height else quotes.filter(which)
-    if asked.is_empty():
+    )
+    found = (quotes.filter(kind) for kind in kinds)
+    asked = next((rows for rows in found if rows.height), None)
+    if asked is None:
         raise StackbookError(f"the book has no quote of {accelerator}: set usd_per_hour")
     day = (pl.col("month") + "-01").str.to_date()
     asked = asked.filter(day > day.max().dt.offset_by("-3mo"))
