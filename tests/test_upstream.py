@@ -55,8 +55,8 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return data
 
 
-def read(path: Path, as_of: str | None) -> Read:
-    rows, ragged = upstream.records(path)
+def read(text: str, as_of: str | None) -> Read:
+    rows, ragged = upstream.records(text)
     columns: dict[str, list[Any]] = {
         "name": [row["label"] for row in rows],
         "usd": [float(row["price"]) for row in rows],
@@ -75,7 +75,7 @@ def refreshed(folder: Path, text: str, as_of: str | None = None) -> upstream.Cha
 
 def test_new_rows_take_the_place_of_those_with_their_key(checkout: Path) -> None:
     changes = refreshed(checkout, "label,price\nC,0.5\nB,3\n")
-    assert changes.added == ["C"]
+    assert [each.row for each in changes.added] == ["C"]
     assert [(each.row, each.cells) for each in changes.changed] == [
         ("B", {"usd": (2.0, 3.0), "as_of": ("2026-08", "2026-09")})
     ]
@@ -96,6 +96,21 @@ def test_the_second_time_changes_nothing(checkout: Path) -> None:
     assert (checkout / "prices.csv").read_bytes() == before
 
 
+def test_a_change_is_told_in_words_and_figures(checkout: Path) -> None:
+    changes = refreshed(checkout, "label,price\nC,0.5\nA,3\nB,2\n")
+    assert [str(each) for each in changes.added] == ["C: usd 0.5"]
+    assert str(changes.changed[0]) == "A: usd 1.5 → 3, quotes 3 → 9, as_of 2026-08 → 2026-09"
+    assert [each.moved for each in changes.changed] == [True, False], "B is only told again"
+
+
+def test_two_at_once_do_not_undo_each_other(checkout: Path) -> None:
+    one, other = (refreshed(checkout, f"label,price\n{row},1\n") for row in "CD")
+    one.write()
+    with pytest.raises(StackbookError, match="somebody else changed"):
+        other.write()
+    assert "\nC,1," in (checkout / "prices.csv").read_text()
+
+
 def test_the_largest_change_comes_first(checkout: Path) -> None:
     changes = refreshed(checkout, "label,price,quotes\nA,1.6,99\nB,8,9\n")
     assert [each.row for each in changes.changed] == ["B", "A"], "a count of quotes is no change"
@@ -113,6 +128,8 @@ def test_what_knows_less_does_not_replace(checkout: Path, line: str, why: str) -
 
 def test_the_date_of_a_file_can_be_told(checkout: Path) -> None:
     changes = refreshed(checkout, "label,price\nB,3\n", as_of="2026-10-01")
+    assert changes.changed[0].cells["as_of"] == ("2026-08", "2026-10-01")
+    changes = refreshed(checkout, "label,price\nB,3\n", as_of="20261001")
     assert changes.changed[0].cells["as_of"] == ("2026-08", "2026-10-01")
     with pytest.raises(StackbookError, match="--as-of October: give a date as 2026-08-22"):
         refreshed(checkout, "label,price\nB,3\n", as_of="October")
@@ -156,7 +173,9 @@ def test_a_table_keeps_who_may_read_it(checkout: Path) -> None:
     assert (checkout / "prices.csv").stat().st_mode & 0o777 == 0o640
 
 
-@pytest.mark.parametrize("text", ["", "{}", "a,b\n1,2\n", "\x00\x01", "label;price\nA;1\n"])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "a,b\n1,2\n", "\x00\x01", "label;price\nA;1\n", f'["{"x" * 200_000}"]']
+)
 def test_an_unknown_form_is_told_with_those_known(checkout: Path, text: str) -> None:
     with pytest.raises(StackbookError, match="is in no form that table prices is read from"):
         refreshed(checkout, text)
@@ -186,6 +205,16 @@ def test_an_installed_package_keeps_its_tables(checkout: Path) -> None:
     assert (checkout / "prices.csv").read_text() == ROWS
 
 
+@pytest.mark.parametrize("cell", ["", "-1", "nan", "inf", "1e999", "1,5", None, [], "12"])
+def test_a_number_is_finite_and_within_its_bounds(cell: Any) -> None:
+    assert upstream.number(cell, 11) is None
+
+
+def test_a_day_is_read_with_its_time_and_without() -> None:
+    told = ["2026-08-22", "2026-08-22T10:00:00Z", "2026-08-22 10:00:00+02:00", "22/08/2026", None]
+    assert [upstream.day_in(each) for each in told] == 3 * ["2026-08-22"] + 2 * [None]
+
+
 def test_every_format_is_of_a_table_and_named_once() -> None:
     for table, several in upstream.formats().items():
         assert table in facts.package().resources
@@ -207,6 +236,7 @@ def test_the_command_says_what_changes(tmp_path: Path) -> None:
     out = subprocess.run([script, *command], capture_output=True, text=True, check=True).stdout
     assert out.splitlines()[0].startswith("+ 2026-12, AWS, H100 SXM, on-demand, ")
     assert f"usd_per_hour {usd / 8} → {usd / 4}" in out
+    assert "usd_per_hour 7.5, low 7.5" in out.splitlines()[0]
     assert "left out: 1 of instance p9.huge, which is not known" in out
     assert "rental_prices: 1 rows added, 1 changed, 0 unchanged; nothing written" in out
     assert table.read_bytes() == before

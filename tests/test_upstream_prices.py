@@ -52,11 +52,15 @@ def refreshed(folder: Path, name: str, text: str, as_of: str | None = None) -> u
     return changes
 
 
+def rows(changes: upstream.Changes) -> list[str]:
+    return [each.row for each in changes.added]
+
+
 def prices(folder: Path) -> dict[tuple[str, ...], dict[str, str]]:
     with (folder / "data" / "api_prices.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+        told = list(csv.DictReader(file))
     keys = ("provider", "model", "prompt_over_tokens", "from_date")
-    return {tuple(row[key] for key in keys): row for row in rows}
+    return {tuple(row[key] for key in keys): row for row in told}
 
 
 def genai(provider: str, *models: dict[str, Any]) -> str:
@@ -67,7 +71,7 @@ def test_a_price_that_stands_keeps_its_row_and_another_begins_one(checkout: Path
     same = {"id": "claude-9", "prices": {"input_mtok": 4, "output_mtok": 20, "cache_read_mtok": 1}}
     new = {"id": "claude-10", "prices": {"input_mtok": 3, "output_mtok": 15}}
     changes = refreshed(checkout, "api_prices", genai("anthropic", same, new), "2026-06-01")
-    assert changes.added == ["Anthropic, claude-10, 0, 2026-06-01"]
+    assert rows(changes) == ["Anthropic, claude-10, 0, 2026-06-01"]
     row = prices(checkout)["Anthropic", "claude-9", "0", "2026-01-01"]
     assert (row["cache_read_usd_per_mtok"], row["dated"]) == ("1", "launch")
 
@@ -80,6 +84,17 @@ def test_a_cut_is_a_change_within_one_list_and_a_difference_between_two(checkout
     told = prices(checkout)
     assert told["OpenAI", "gpt-9", "0", "2026-06-01"]["step"] == "changed"
     assert told["Anthropic", "claude-9", "0", "2026-06-02"]["step"] == "differs"
+
+
+def test_two_lists_that_disagree_do_not_take_turns(checkout: Path) -> None:
+    line = "anthropic,claude-9,Claude 9,,3,15,,,"
+    refreshed(checkout, "api_prices", f"{DIRECTORY}\n{line}\n", "2026-06-02")
+    same = {"id": "claude-9", "prices": {"input_mtok": 4, "output_mtok": 20}}
+    changes = refreshed(checkout, "api_prices", genai("anthropic", same), "2026-07-01")
+    assert changes.left_out == {"as the list said before another list contradicted it": 1}
+    cut = {"id": "claude-9", "prices": {"input_mtok": 2, "output_mtok": 10}}
+    changes = refreshed(checkout, "api_prices", genai("anthropic", cut), "2026-07-02")
+    assert rows(changes) == ["Anthropic, claude-9, 0, 2026-07-02"]
 
 
 def test_classes_of_length_and_days_that_a_list_tells(checkout: Path) -> None:
@@ -100,7 +115,7 @@ def test_classes_of_length_and_days_that_a_list_tells(checkout: Path) -> None:
     assert told["OpenAI", "gpt-9", "200000", "2026-09-01"]["input_usd_per_mtok"] == "4"
     new = genai("openai", {"id": "gpt-10", "prices": steps})
     changes = refreshed(checkout, "api_prices", new, "2026-10-01")
-    assert changes.added == ["OpenAI, gpt-10, 0, 2026-09-01", "OpenAI, gpt-10, 200000, 2026-09-01"]
+    assert rows(changes) == ["OpenAI, gpt-10, 0, 2026-09-01", "OpenAI, gpt-10, 200000, 2026-09-01"]
     assert changes.left_out == {"before a change, without its first day": 1}
 
 
@@ -139,7 +154,7 @@ def test_a_price_that_the_table_has_already_adds_nothing(checkout: Path) -> None
 def test_a_log_is_read_from_where_the_table_left_off(checkout: Path) -> None:
     lines = [
         LOG,
-        "2026-04-30,changed,openai,gpt-9,1,4,",
+        "2025-12-31,changed,openai,gpt-9,1,4,",
         "2026-06-01,changed,openai,gpt-9-2026-05-30,1,4,",
         "2026-06-02,changed,openai,gpt-9,0.05,0.2,",
         "2026-06-02,added,groq,llama-3-8b,1,1,",
@@ -147,13 +162,44 @@ def test_a_log_is_read_from_where_the_table_left_off(checkout: Path) -> None:
         "2026-06-03,changed,openai",
     ]
     changes = upstream.refresh("api_prices", str(written(checkout, "\n".join(lines))))
-    assert changes.added == [
+    assert rows(changes) == [
         "OpenAI, gpt-9, 0, 2026-06-01",
         "DeepInfra, llama-3-8b, 0, 2026-06-03",
     ]
     assert sorted(changes.left_out.values()) == [1, 1, 1, 1]
     changes.write()
     assert not upstream.refresh("api_prices", str(checkout / "file")).added
+
+
+def test_a_price_before_the_first_of_the_table_begins_the_series(checkout: Path) -> None:
+    history = [{"input": 3, "output": 12, "from_date": "2025-06-01T00:00:00Z", "to_date": None}]
+    vendor = {"vendor": "OpenAI", "models": [{"id": "gpt-9", "price_history": history}]}
+    changes = refreshed(checkout, "api_prices", json.dumps(vendor), "2026-06-01")
+    assert rows(changes) == ["OpenAI, gpt-9, 0, 2025-06-01"]
+    assert [each.cells for each in changes.changed] == [{"step": ("first", "differs")}]
+
+
+def test_a_list_does_not_close_the_log_before_its_day(checkout: Path) -> None:
+    cut = {"id": "gpt-9", "prices": {"input_mtok": 1, "output_mtok": 4}}
+    refreshed(checkout, "api_prices", genai("openai", cut), "2026-06-10")
+    lines = [
+        LOG,
+        "2026-06-01,changed,openai,gpt-9,1,4,",
+        "2026-06-03,added,anthropic,claude-11,1,4,",
+        "2026-06-33,added,anthropic,claude-12,1,4,",
+    ]
+    changes = refreshed(checkout, "api_prices", "\n".join(lines))
+    assert rows(changes) == ["Anthropic, claude-11, 0, 2026-06-03"]
+    assert changes.left_out == {"as the table has it from a later day": 1, token_prices.FORMLESS: 1}
+
+
+def test_a_step_without_a_day_that_is_too_large_is_a_unit(checkout: Path) -> None:
+    per_token = {"id": "gpt-9", "prices": {"input_mtok": 2e-6, "output_mtok": 8e-6}}
+    no_price = {"id": "gpt-10", "prices": {"input_mtok": -1, "output_mtok": float("nan")}}
+    changes = refreshed(
+        checkout, "api_prices", genai("openai", per_token, no_price, {"id": 7}), "2026-06-01"
+    )
+    assert not changes.added and sorted(changes.left_out.values()) == [1, 1, 1]
 
 
 def test_a_vendors_file_with_days_and_without(checkout: Path) -> None:
@@ -170,7 +216,7 @@ def test_a_vendors_file_with_days_and_without(checkout: Path) -> None:
     ]
     vendor = json.dumps({"vendor": "openai", "models": models})
     changes = refreshed(checkout, "api_prices", vendor, "2026-08-01")
-    assert changes.added == [
+    assert rows(changes) == [
         "OpenAI, gpt-9, 0, 2026-07-01",
         "OpenAI, gpt-10, 200000, 2026-08-01",
     ]
@@ -194,7 +240,7 @@ def test_offers_of_weights_that_the_table_follows(checkout: Path) -> None:
         "groq,qwen/qwen99,Qwen 99,,1,1,,,131072",
     ]
     changes = refreshed(checkout, "token_offers", "\n".join(lines), "2026-09-01")
-    assert changes.added == ["gpt-oss-120b, DeepInfra, turbo"]
+    assert rows(changes) == ["gpt-oss-120b, DeepInfra, turbo"]
     assert [change.row for change in changes.changed] == ["gpt-oss-120b, Groq, standard"]
     assert sum(changes.left_out.values()) == 4
 
@@ -213,6 +259,8 @@ def test_offers_of_weights_that_the_table_follows(checkout: Path) -> None:
         ("gemini-pro-1.5", "gemini-1.5-pro"),
         ("mistralai/Mixtral-8x7B-Instruct-v0.1", "mixtral-8x7b"),
         ("deepseek.r1-v1:0", "deepseek-r1"),
+        ("xai.grok-4.3", "grok-4.3"),
+        ("cohere-command-r-08-2024", "command-r-08-2024"),
         ("moonshotai/kimi-k2.5-0127", "kimi-k2.5"),
     ],
 )
@@ -233,12 +281,12 @@ def used(slug: str, tokens: int, usd: float, **more: Any) -> dict[str, Any]:
     }
 
 
-def test_a_week_of_usage_has_shares_and_blanks(tmp_path: Path) -> None:
+def test_a_week_of_usage_has_shares_and_blanks() -> None:
     paid = used("anthropic/claude-9-20261201", 300, 9.0)
     free = used("stepfun/step-9:free", 100, 0.0)
     unsplit = used("newcomer/x-1", 100, 0.0, prompt_tokens=0)
-    file = written(tmp_path, week(paid, free, unsplit, {"slug": "a/b"}, paid))
-    read = upstream.formats()["usage_shares"][0].read(file, None)
+    text = week(paid, free, unsplit, {"slug": "a/b"}, paid)
+    read = upstream.formats()["usage_shares"][0].read(text, None)
     rows = {row["model"]: row for row in read.rows.to_dicts()}
     assert read.left_out == {"no model, or no tokens": 1, "model twice in a week": 1}
     assert rows["claude-9"]["token_share"] == pytest.approx(0.6)
@@ -246,6 +294,14 @@ def test_a_week_of_usage_has_shares_and_blanks(tmp_path: Path) -> None:
     assert (rows["step-9"]["free"], rows["step-9"]["usd"]) == (True, 0)
     assert (rows["x-1"]["developer"], rows["x-1"]["usd"]) == ("newcomer", None)
     assert rows["claude-9"]["usd_share"] == 1 and rows["x-1"]["usd_share"] is None
+
+
+@pytest.mark.parametrize("nonsense", [None, "abc", "", -1, [], {}, float("nan"), 1e308])
+def test_a_week_with_nonsense_in_it_has_blanks(nonsense: Any) -> None:
+    fields = ["estimated_revenue", "cached_tokens", "completion_price"]
+    text = week(used("openai/gpt-9", 10, 1.0) | dict.fromkeys(fields, nonsense))
+    (row,) = upstream.formats()["usage_shares"][0].read(text, "2026-12-08").rows.to_dicts()
+    assert (row["tokens"], row["cached_tokens"], row["as_of"]) == (10, None, "2026-12-08")
 
 
 def test_concentration_of_usage_by_developer() -> None:

@@ -342,8 +342,11 @@ def data_refresh(
     moved = [change for change in changes.changed if change.moved]
     _print_some([f"+ {change}" for change in changes.added])
     _print_some([f"~ {change}" for change in moved])
-    for reason, count in sorted(changes.left_out.items(), key=lambda pair: -pair[1]):
+    lost = sorted(changes.left_out.items(), key=lambda pair: -pair[1])
+    for reason, count in lost[:SHOWN]:
         print(f"left out: {count} {reason}")
+    if rest := sum(count for _, count in lost[SHOWN:]):
+        print(f"left out: {rest} for other reasons")
     again = len(changes.changed) - len(moved)
     print(
         f"{name}: {len(changes.added)} rows added, {len(moved)} changed, "

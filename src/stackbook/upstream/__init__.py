@@ -13,7 +13,6 @@ from collections.abc import Callable
 from datetime import date
 from importlib import import_module
 from math import inf, isfinite
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -63,10 +62,10 @@ class Change(NamedTuple):
 
     def __str__(self) -> str:
         fresh = all(old is None for old, _ in self.cells.values())
-        told = [
-            f"{column} {_text(new)}" if fresh else f"{column} {_text(old)} → {_text(new)}"
-            for column, (old, new) in self.cells.items()
-        ]
+        told = []
+        for column, pair in self.cells.items():
+            old, new = (_text(value) or "blank" for value in pair)
+            told.append(f"{column} {new}" if fresh else f"{column} {old} → {new}")
         return f"{self.row}: {', '.join(told)}"
 
 
@@ -148,7 +147,7 @@ def refresh(name: str, path: str, as_of: str | None = None) -> Changes:
             raise StackbookError(f"--as-of {as_of}: give a date as 2026-08-22") from None
     file = located(path)
     try:
-        text = file.read_bytes().decode("utf-8-sig")
+        text = file.read_bytes().decode("utf-8-sig").lstrip()
     except UnicodeDecodeError:
         text = ""
     try:
@@ -194,8 +193,7 @@ def heads_of(text: str) -> list[str]:
 def number(value: Any, most: float = inf) -> float | None:
     """A finite number from 0 to `most`, from a cell or JSON; None if it is none."""
     try:
-        # Lists carry products of floats; what they mean has few digits.
-        found = float(f"{float(value):.12g}")
+        found = float(value)
     except (OverflowError, TypeError, ValueError):
         return None
     return found if isfinite(found) and 0 <= found <= most else None
@@ -228,13 +226,17 @@ def _merged(package: facts.Package, resource: dict[str, Any], read: Read) -> Cha
     left_out = dict(read.left_out)
     added, changed, unchanged = list[Change](), list[Change](), 0
     for row in read.rows.select(pl.col(name).cast(old.schema[name]) for name in fields).to_dicts():
+        # Lists carry products of floats; what they mean has the few digits that tables have.
+        for name, value in row.items():
+            if isinstance(value, float):
+                row[name] = float(_text(value))
         known = tuple(row[name] for name in key)
         before = there.get(known)
         written = [_text(value) for value in row.values()]
         named = _key(resource, written)
         if before is None:
-            measures = {name: (None, value) for name, value in row.items() if type(value) is float}
-            added.append(Change(named, measures))
+            floats = {each: (None, usd) for each, usd in row.items() if isinstance(usd, float)}
+            added.append(Change(named, floats))
         elif before == row:
             unchanged += 1
             continue

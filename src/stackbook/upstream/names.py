@@ -49,8 +49,8 @@ _SPELLINGS = (
     (r"^(?:us|global)\.", ""),
     (r"^deepseek\.(?=[rv]\d)", "deepseek-"),
     (r"^(?:amazon|anthropic|cohere|deepseek|google|meta|minimax|mistral|moonshot(?:ai)?|nvidia"
-     r"|openai|qwen|zai)\.(?=[a-z])", ""),
-    (r"^(?:meta-(?=llama)|amazon-(?=nova))", ""),
+     r"|openai|qwen|xai|zai)\.(?=[a-z])", ""),
+    (r"^(?:meta-(?=llama)|amazon-(?=nova)|cohere-(?=command))", ""),
     # Versions of the service, days and forms stand behind it.
     (r"(?:-v\d+|-1)?:\d+(?::\d+k)?$", ""),
     (r"@", "-"),
@@ -77,6 +77,8 @@ _SPELLINGS = (
     (r"^(gemini-.*)-00\d$", r"\1"),
     (r"^grok-4-(1|20)-", r"grok-4.\1-"),
     (r"^grok-4-0709$", "grok-4"),
+    (r"^(grok-code-.*)-\d{4}$", r"\1"),
+    (r"^gpt-4\.5$", "gpt-4.5-preview"),
     (r"^(kimi-k2\.\d)-\d{4}$", r"\1"),
     (r"^(kimi-k2-\d{4})-preview$", r"\1"),
     (r"^qwen-?2[.-]5-", "qwen2.5-"),

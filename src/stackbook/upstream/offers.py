@@ -2,21 +2,20 @@
 
 from collections import Counter
 from collections.abc import Container
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from stackbook.upstream import Format, Read, records
+from stackbook.upstream import Format, Read, number, records
 from stackbook.upstream.names import developer, model_name
 from stackbook.upstream.token_prices import (
     COLUMNS,
+    MOST,
     NO_PRICE,
     NO_PROVIDER,
     RAGGED,
     day_of,
     is_models_dev,
-    number,
     standing,
 )
 
@@ -70,9 +69,9 @@ NO_VARIANT = ("bf16", "cs", "ep", "high", "instant", "versatile")
 PRECISIONS = {"fp8": "FP8", "fp4": "FP4", "nvfp4": "FP4", "int4": "INT4", "awq": "INT4"}
 
 
-def offers(path: Path, as_of: str | None) -> Read:
+def offers(text: str, as_of: str | None) -> Read:
     """Rows of table `token_offers` from the directory models.dev: weights that it follows."""
-    day = day_of(path, as_of)
+    day = day_of(as_of)
     there = standing("token_offers")
     models = {
         row["weights"]: {name: row[name] for name in ("transformer", "released")}
@@ -82,14 +81,14 @@ def offers(path: Path, as_of: str | None) -> Read:
     notes = {tuple(row[name] for name in OFFER): row["note"] for row in there.to_dicts()}
     left_out: Counter[str] = Counter()
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
-    told, ragged = records(path)
+    told, ragged = records(text)
     left_out[RAGGED] += ragged
     for each in sorted(told, key=lambda row: len(row["model_id"])):
         provider = SELLERS.get(each["provider"], "")
         weights, variant, precision = _weights(each["model_id"], closed)
         if each.get("name", "").endswith("FP8"):
             precision = "FP8"
-        read, written, *cache = (number(each.get(column)) for column in COLUMNS)
+        read, written, *cache = (number(each.get(column), MOST) for column in COLUMNS)
         key = (weights, provider, variant)
         own = developer(weights) == provider.removesuffix(" (China)")
         if why := (
@@ -111,7 +110,7 @@ def offers(path: Path, as_of: str | None) -> Read:
             **models[weights],
             **dict(zip(COLUMNS, (read, written, *(price or None for price in cache)), strict=True)),
             "precision": precision,
-            "context_tokens": int(number(each.get("context_tokens")) or 0) or None,
+            "context_tokens": int(number(each.get("context_tokens"), 1e9) or 0) or None,
             "source": "models-dev-prices-2026",
             "as_of": day,
             "note": notes.get(

@@ -27,15 +27,20 @@ SPELLINGS = {
     "oci": "oracle",
 }  # plain
 INSTANCES = {  # of AWS: accelerator, and how many an instance has
+    "g5.48xlarge": ("A10G", 8),
+    "g6.48xlarge": ("L4", 8),
+    "g6e.48xlarge": ("L40S", 8),
     "p3.16xlarge": ("V100 SXM2 16GB", 8),
     "p3dn.24xlarge": ("V100 SXM2 32GB", 8),
     "p4d.24xlarge": ("A100 SXM 40GB", 8),
     "p4de.24xlarge": ("A100 SXM 80GB", 8),
+    "p5.4xlarge": ("H100 SXM", 1),
     "p5.48xlarge": ("H100 SXM", 8),
     "p5e.48xlarge": ("H200 SXM", 8),
     "p5en.48xlarge": ("H200 SXM", 8),
     "p6-b200.48xlarge": ("B200", 8),
     "p6-b300.48xlarge": ("B300", 8),
+    "p6e-gb200.36xlarge": ("GB200", 36),
 }
 AS_LISTED = "listed as H200 by the tracker, which the list price shows to be GH200"
 DOUBT = 5  # times: a cent for a dollar, or a node for a chip, more often than a price
@@ -75,7 +80,7 @@ class Seen:
         price: str | float,
         provider: str,
         accelerator: str,
-        note: str,
+        *notes: str,
         commitment: str = "on-demand",
         price_kind: str = "list",
     ) -> None:
@@ -94,8 +99,7 @@ class Seen:
             return
         kind = Kind(day[:7], provider, accelerator, commitment, price_kind)
         self._quotes[kind].append((day, usd))
-        if note:
-            self._notes[kind][note] = None
+        self._notes[kind].update(dict.fromkeys(filter(None, notes)))
 
     def read(self, source: str) -> Read:
         """A row a month, of the median; a list price that another source has already is none."""
@@ -129,6 +133,7 @@ def providers() -> dict[str, str]:
     return dict(known.unique().iter_rows())
 
 
+@cache
 def provider_of(name: str) -> str | None:
     """The provider as the table writes it."""
     plain = _plain(name)
@@ -144,6 +149,7 @@ def _plain(name: str) -> str:
     )
 
 
+@cache
 def accelerator_of(label: str) -> tuple[str | None, str]:
     """The accelerator that a tracker's label means, and a note where that is assumed."""
     words = _words(label)
@@ -197,14 +203,18 @@ def _rounded(value: str | float) -> str | float:
     return value if isinstance(value, str) else float(f"{value:.4g}")
 
 
+def _begun(text: str) -> tuple[Seen, list[dict[str, str]]]:
+    rows, ragged = records(text)
+    return Seen(ragged), rows
+
+
 def _hourly(text: str, _: str | None) -> Read:
     """Every seller's offers each hour: RunPod's and Lambda's forms of a chip in a fixed order."""
-    rows, ragged = records(text)
-    seen = Seen(ragged)
+    seen, rows = _begun(text)
     together: dict[tuple[str, str], dict[str, list[dict[str, str]]]] = {}
     for row in rows:
         offers = together.setdefault((row["timestamp"], row["provider"]), defaultdict(list))
-        offers[row["gpu"]].append(row)
+        offers[row["gpu"].upper().replace("_", " ").removeprefix("NVIDIA ")].append(row)
     for (when, seller), offers in together.items():
         for gpu, several in offers.items():
             if not (found := seen.who(seller, gpu, len(several))):
@@ -216,10 +226,9 @@ def _hourly(text: str, _: str | None) -> Read:
                 least = min(_prices(offers["H100"]), default=0.0) if "H100" in offers else 0.0
                 _lambda(seen, when, gpu, accelerator, several, least)
             elif providers()[provider] == "marketplace":
-                note = f"median of offers; {note}" if note else "median of offers"
                 for row in several:
-                    price = row["median_price_hr"]
-                    seen.add(when, price, provider, accelerator, note, price_kind="market")
+                    price, notes = row["median_price_hr"], ("median of offers", note)
+                    seen.add(when, price, provider, accelerator, *notes, price_kind="market")
             elif len(several) > 1:
                 seen.left_out[f"of {provider}'s several {gpu}, not told apart"] += len(several)
             else:
@@ -247,7 +256,8 @@ def _runpod(
         seen.add(when, row["max_price_hr"], "RunPod", name, "secure cloud")
         bid, fixed = number(row["spot_price_hr"]), number(row["on_demand_hr"])
         if bid and fixed and bid < fixed:
-            seen.add(when, bid, "RunPod", name, "community cloud", "spot", "market")
+            kind = {"commitment": "spot", "price_kind": "market"}
+            seen.add(when, bid, "RunPod", name, "community cloud", **kind)
 
 
 def _lambda(
@@ -271,8 +281,7 @@ def _lambda(
 
 def _labelled(text: str, _: str | None) -> Read:
     """Price pages of sellers, each line with its label."""
-    rows, ragged = records(text)
-    seen = Seen(ragged)
+    seen, rows = _begun(text)
     for row in rows:
         memory = re.search(r"\d+ GB VRAM", row["notes"])
         label = f"{row['raw_label'] or row['gpu_model']} {memory[0] if memory else ''}"
@@ -288,19 +297,20 @@ def _labelled(text: str, _: str | None) -> Read:
 
 def _tiered(text: str, _: str | None) -> Read:
     """A price a tier: on a marketplace the median of offers, else over the forms of a chip."""
-    rows, ragged = records(text)
-    seen = Seen(ragged)
+    seen, rows = _begun(text)
     for row in rows:
         when, usd, tier = row["date"], row["price_usd_per_gpu_hr"], row["tier"]
         if tier == "community_cloud":
             seen.left_out["of a community cloud, which are listed where nobody offers too"] += 1
+        elif tier not in ("marketplace_on_demand", "on_demand", "secure_cloud"):
+            seen.left_out[f"of tier {tier}"] += 1
         elif tier != "marketplace_on_demand" and row["n_offers"] != "1":
             seen.left_out["over several forms of a chip"] += 1
         elif found := seen.who(row["provider"], row["gpu_model"]):
             provider, accelerator, note = found
             if tier == "marketplace_on_demand":
-                note = f"median of verified offers; {note}" if note else "median of verified offers"
-                seen.add(when, usd, provider, accelerator, note, price_kind="market")
+                notes = ("median of verified offers", note)
+                seen.add(when, usd, provider, accelerator, *notes, price_kind="market")
             else:
                 seen.add(when, usd, provider, accelerator, tier.replace("_", " "))
     return seen.read("gpu-price-tracker-2026")
@@ -308,23 +318,21 @@ def _tiered(text: str, _: str | None) -> Read:
 
 def _wide(text: str, _: str | None) -> Read:
     """A column a chip: median of Vast.ai's offers on a day."""
-    rows, ragged = records(text)
-    seen = Seen(ragged)
+    seen, rows = _begun(text)
     for row in rows:
         for column, price in row.items():
             gpu = column.removesuffix("_median")
             if gpu != column and (found := seen.who("Vast.ai", gpu)):
                 provider, accelerator, note = found
-                note = f"median of offers; {note}" if note else "median of offers"
-                seen.add(row["date"], price, provider, accelerator, note, price_kind="market")
+                notes = ("median of offers", note)
+                seen.add(row["date"], price, provider, accelerator, *notes, price_kind="market")
     return seen.read("gpu-monitor-2026")
 
 
 def _index(text: str, _: str | None) -> Read:
     """A column a kind of cloud and chip. Where the page was read badly a value repeats the one
     before, and those after it are in wrong columns."""
-    rows, ragged = records(text)
-    seen = Seen(ragged)
+    seen, rows = _begun(text)
     for row in rows:
         before, slipped = "", False
         for column, price in row.items():
@@ -337,22 +345,24 @@ def _index(text: str, _: str | None) -> Read:
                 seen.left_out["of a day's columns from one on that repeats the one before"] += 1
             elif found := seen.who(f"Silicon Data {whose} index", gpu):
                 provider, accelerator, note = found
-                note = f"daily index; {note}" if note else "daily index"
-                seen.add(row["date"], price, provider, accelerator, note, "unspecified")
+                notes = ("daily index", note)
+                seen.add(
+                    row["date"], price, provider, accelerator, *notes, commitment="unspecified"
+                )
     return seen.read("silicon-data-index-2026")
 
 
 def _instances(text: str, _: str | None) -> Read:
     """A price an instance of AWS."""
-    rows, ragged = records(text)
-    seen = Seen(ragged)
+    seen, rows = _begun(text)
     for row in rows:
-        if row["instance"] not in INSTANCES:
-            seen.left_out[f"of instance {row['instance']}, which is not known"] += 1
+        instance = row["instance"].lower()
+        if instance not in INSTANCES:
+            seen.left_out[f"of instance {instance}, which is not known"] += 1
             continue
-        accelerator, count = INSTANCES[row["instance"]]
+        accelerator, count = INSTANCES[instance]
         usd = number(row["price_usd"])
-        note = f"{row['instance']} over {count} GPUs"
+        note = f"{instance} over {count} GPUs" if count > 1 else instance
         seen.add(row["timestamp"], usd / count if usd else "", "AWS", accelerator, note)
     return seen.read("aws-gpu-price-tracker-2026")
 

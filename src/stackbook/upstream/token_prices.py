@@ -5,13 +5,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date
-from pathlib import Path
+from functools import partial
 from typing import Any, NamedTuple
 
 import polars as pl
 
 from stackbook import StackbookError, facts, home
-from stackbook.upstream import Format, Read, has_columns, json_of, records
+from stackbook.upstream import Format, Read, day_in, has_columns, json_of, number, records
 from stackbook.upstream.names import developer, model_name
 
 # Who sells, by the spellings of all publishers.
@@ -65,7 +65,8 @@ OF_A_ROUTER = {
     "mixtral-8x22b-instruct",
 }  # fmt: skip
 LOG_BY_CHARACTER = "2024-11-08"  # until then the log has Vertex by the character as by the token
-DOUBT = 10  # times: a step so large in a log is a unit mixed up more often than a price
+DOUBT = 10  # times: so large a step without a day is a unit mixed up more often than a price
+MOST = 1e4  # USD per million tokens
 RAGGED = "with a wrong number of cells"
 FORMLESS = "in another form"
 UNDATED = "before a change, without its first day"
@@ -93,35 +94,35 @@ class Quote(NamedTuple):
     """What `since` is."""
 
 
-def models_dev(path: Path, as_of: str | None) -> Read:
+def models_dev(text: str, as_of: str | None) -> Read:
     """Rows of table `api_prices` from the directory models.dev."""
 
     def told(left_out: Counter[str]) -> Iterator[Quote]:
-        rows, ragged = records(path)
+        rows, ragged = records(text)
         left_out[RAGGED] += ragged
         for row in sorted(rows, key=lambda row: _rank(row["model_id"])):
             if row.get("status") == "deprecated":
                 left_out["of a deprecated model"] += 1
                 continue
-            usd = tuple(number(row.get(column)) for column in COLUMNS)
+            usd = (row.get(column) for column in COLUMNS)
             if quote := _quote(row["provider"], row["model_id"], usd, left_out):
                 yield quote
 
-    return _read(told, "models-dev-prices-2026", day_of(path, as_of))
+    return _read(told, "models-dev-prices-2026", day_of(as_of))
 
 
-def llm_prices(path: Path, as_of: str | None) -> Read:
+def llm_prices(text: str, as_of: str | None) -> Read:
     """Rows of table `api_prices` from a vendor's file of llm-prices."""
 
     def told(left_out: Counter[str]) -> Iterator[Quote]:
-        vendor = json.loads(path.read_text(encoding="utf-8-sig"))
+        vendor = json.loads(text)
         for model in vendor["models"]:
             try:
                 yield from _llm_model(vendor["vendor"], model, left_out)
             except MALFORMED:
                 left_out[FORMLESS] += 1
 
-    return _read(told, "llm-prices-2026", day_of(path, as_of))
+    return _read(told, "llm-prices-2026", day_of(as_of))
 
 
 def _llm_model(vendor: str, model: dict[str, Any], left_out: Counter[str]) -> list[Quote]:
@@ -142,15 +143,20 @@ def _llm_model(vendor: str, model: dict[str, Any], left_out: Counter[str]) -> li
     return quotes
 
 
-def genai_prices(path: Path, as_of: str | None) -> Read:
+def genai_prices(text: str, as_of: str | None) -> Read:
     """Rows of table `api_prices` from data.json of genai-prices, in either version."""
-    day = day_of(path, as_of)
+    day = day_of(as_of)
 
     def told(left_out: Counter[str]) -> Iterator[Quote]:
-        for provider in json.loads(path.read_text(encoding="utf-8-sig")):
-            for model in sorted(provider["models"], key=lambda model: _rank(model["id"])):
+        for provider in json.loads(text):
+            try:
+                models = sorted(provider["models"], key=_rank_of)
+            except MALFORMED:
+                left_out[FORMLESS] += 1
+                continue
+            for model in models:
                 try:
-                    yield from _genai_model(provider["id"], model, day, left_out)
+                    yield from _genai_model(str(provider["id"]), model, day, left_out)
                 except MALFORMED:
                     left_out[FORMLESS] += 1
 
@@ -183,28 +189,22 @@ def _genai_model(
     return quotes
 
 
-def genai_log(path: Path, as_of: str | None) -> Read:
-    """Rows of table `api_prices` from the log of genai-prices."""
-    return _log(path, as_of, "genai-prices-2026")
-
-
-def tokencost_log(path: Path, as_of: str | None) -> Read:
-    """Rows of table `api_prices` from the log of tokencost, which follows LiteLLM's list."""
-    return _log(path, as_of, "tokencost-prices-2025")
-
-
-def _log(path: Path, as_of: str | None, source: str) -> Read:
-    entries, ragged = records(path)
-    last = as_of or max((entry["date"] for entry in entries), default="")
-    read_to = max(standing("api_prices").filter(source=source)["as_of"].to_list(), default="")
+def _log(text: str, as_of: str | None, source: str) -> Read:
+    """Rows of table `api_prices` from a log of changes, from where the table left off."""
+    entries, ragged = records(text)
+    last = as_of or max((day_in(entry["date"]) or "" for entry in entries), default="")
+    # A row of a log begins before the day that the log is of; one of a list begins on its day.
+    earlier = pl.col("from_date").cast(str) < pl.col("as_of")
+    there = standing("api_prices").filter(earlier, source=source, dated="seen")
+    read_to = str(there["from_date"].max() or "")
 
     def told(left_out: Counter[str]) -> Iterator[Quote]:
         left_out[RAGGED] += ragged
         for entry in sorted(entries, key=lambda entry: (entry["date"], _rank(entry["model"]))):
-            provider, day = entry["provider"], entry["date"]
+            provider, day = entry["provider"], day_in(entry["date"])
             why = (
-                f"up to {read_to}, to which the table has read the log" if day <= read_to
-                else FORMLESS if not re.fullmatch(r"\d{4}-\d\d-\d\d", day)
+                FORMLESS if not day
+                else f"up to {read_to}, to which the table has read the log" if day <= read_to
                 else NOT_TEXT if entry.get("mode", "chat") not in TEXT
                 else "by the character"
                 if provider == "vertex_ai-language-models" and day < LOG_BY_CHARACTER
@@ -214,7 +214,7 @@ def _log(path: Path, as_of: str | None, source: str) -> Read:
                 left_out[why] += 1
                 continue
             provider = "vertex_ai" if provider.startswith("vertex_ai") else provider
-            usd = (*(number(entry[column]) for column in COLUMNS[:2]), None, None)
+            usd = (*(entry[column] for column in COLUMNS[:2]), None, None)
             if quote := _quote(provider, entry["model"], usd, left_out):
                 yield quote._replace(since=day, dated="seen")
 
@@ -237,7 +237,7 @@ def _read(told: Callable[[Counter[str]], Iterator[Quote]], source: str, as_of: s
         stood = sorted(series.get(key, []), key=lambda row: row["from_date"])
         before = next((row for row in reversed(stood) if row["from_date"] <= day), None)
         row = _completed(before, quote, source, as_of) if before else None
-        why = "" if row else _doubt(quote, before, stood, as_of)
+        why = "" if row else _doubt(quote, day, before, stood, source, as_of)
         if (*key, quote.since) in heard:
             why = "under another spelling of a model"
         elif quote.provider in HOSTS and (quote.provider, quote.model, 0) not in series:
@@ -252,6 +252,9 @@ def _read(told: Callable[[Counter[str]], Iterator[Quote]], source: str, as_of: s
             row = _row(quote, day, source, as_of) | {"step": _step(before, source)}
         rows[*key, row["from_date"]] = row
         others = [each for each in stood if each["from_date"] != row["from_date"]]
+        if before is None and others:  # what was the first row now follows another
+            second = others[0] | {"step": _step(row, others[0]["source"])}
+            rows[*key, second["from_date"]] = others[0] = second
         series[key] = [*others, row]
     frame = pl.DataFrame(list(rows.values()), schema=there.schema, orient="row")
     return Read(frame, {why: count for why, count in left_out.items() if count})
@@ -267,17 +270,28 @@ def _completed(row: dict[str, Any], quote: Quote, source: str, as_of: str) -> di
 
 
 def _doubt(
-    quote: Quote, before: dict[str, Any] | None, stood: list[dict[str, Any]], as_of: str
+    quote: Quote,
+    day: date,
+    before: dict[str, Any] | None,
+    stood: list[dict[str, Any]],
+    source: str,
+    as_of: str,
 ) -> str:
     """Why a price that the table does not have is not taken; empty if it is."""
+    after = next((row for row in stood if row["from_date"] > day), None)
+    if after and _completed(after, quote, "", "") is not None:
+        return "as the table has it from a later day"
     if before is None:
-        again = bool(stood) and _completed(stood[0], quote, "", "") is not None
-        return "as the table has it from a later day" if again else ""
+        return ""
     if quote.dated == "undated":
         return "without a day, against a price with a day in the table"
     if before["as_of"] > as_of:
         return "against a later list in the table"
-    if quote.dated == "seen":
+    own = [row for row in stood if row["source"] == source and row["from_date"] <= day]
+    again = any(_completed(row, quote, "", "") is not None for row in own)
+    if again and not quote.since and before["source"] != source:
+        return "as the list said before another list contradicted it"
+    if quote.dated == "seen" or not quote.since:
         pairs = zip((before[column] for column in COLUMNS[:2]), quote.usd[:2], strict=True)
         if any(not 1 / DOUBT < b / a < DOUBT for a, b in pairs):
             return f"{DOUBT} times off the price before: unit or entry in doubt"
@@ -315,13 +329,13 @@ def _row(quote: Quote, day: date, source: str, as_of: str) -> dict[str, Any]:
 
 
 def _quote(
-    provider: str, spelling: str, usd: Iterable[float | None], left_out: Counter[str]
+    provider: str, spelling: str, usd: Iterable[Any], left_out: Counter[str]
 ) -> Quote | None:
     """The quote if the table follows its kind, else None, with the reason counted."""
-    read, written, *_ = prices = [None if value is None else float(value) for value in usd]
+    read, written, *_ = prices = [number(value, MOST) for value in usd]
     model = model_name(spelling)
     who = developer(model)
-    seller = PROVIDERS.get(provider or who.lower(), "" if provider else who)
+    seller = PROVIDERS.get(provider.lower() or who.lower(), "" if provider else who)
     if seller == "Google" and who not in ("Google", ""):
         seller = "Google Vertex"
     why = ""
@@ -332,7 +346,7 @@ def _quote(
     elif OTHER.search(spelling.lower()):
         why = NOT_TEXT
     elif not who:
-        why = "of a developer that the table does not follow"
+        why = "of a family of models that the table does not know"
     elif seller not in CLOUDS and seller not in HOSTS and who != seller:
         why = "of another developer's model"
     elif not read or not written:
@@ -347,7 +361,7 @@ def _quote(
 
 def _classes(
     prices: Mapping[str, Any],
-) -> Iterator[tuple[int, tuple[float | None, ...]]]:
+) -> Iterator[tuple[int, tuple[Any, ...]]]:
     """Prices of each class of length of the prompt, by the tokens above which it begins."""
     told = [prices.get(f"{kind}_mtok") for kind in KINDS]
     steps = {0} | {
@@ -357,11 +371,11 @@ def _classes(
         yield over, tuple(_at(price, over) for price in told)
 
 
-def _at(price: Any, over: int) -> float | None:
+def _at(price: Any, over: int) -> Any:
     if not isinstance(price, dict):
-        return None if price is None else float(price)
+        return price
     tiers = [(tier["start"], tier["price"]) for tier in price["tiers"] if tier["start"] <= over]
-    return float(max(tiers)[1] if tiers else price["base"])
+    return max(tiers)[1] if tiers else price["base"]
 
 
 def standing(name: str) -> pl.DataFrame:
@@ -371,6 +385,10 @@ def standing(name: str) -> pl.DataFrame:
 def _rank(spelling: str) -> tuple[bool, int]:
     """The global price of a cloud comes first, then the plainest spelling."""
     return not spelling.startswith("global."), len(spelling)
+
+
+def _rank_of(model: Any) -> tuple[bool, int]:
+    return _rank(str(model.get("id") if isinstance(model, dict) else ""))
 
 
 def _is_llm_prices(text: str) -> bool:
@@ -385,35 +403,27 @@ def _is_genai_prices(text: str) -> bool:
 
 
 def _date(text: str | None) -> str | None:
-    return None if text is None else date.fromisoformat(text).isoformat()
+    return None if text is None else date.fromisoformat(text[:10]).isoformat()
 
 
-def number(text: str | None) -> float | None:
-    try:
-        # Lists carry products of floats; what they mean has few digits.
-        return float(f"{float(text):.12g}") if text else None
-    except ValueError:
-        return None
-
-
-def day_of(path: Path, as_of: str | None) -> str:
+def day_of(as_of: str | None) -> str:
     if as_of is None:
-        raise StackbookError(
-            f"{path.name} does not say of which day it is; give --as-of YYYY-MM-DD"
-        )
+        raise StackbookError("the file does not say of which day it is; give --as-of YYYY-MM-DD")
     return as_of
 
 
 _is_genai_log = has_columns("date", "event", "provider", "model", *COLUMNS[:2], "context_window")
 _is_tokencost_log = has_columns("date", "event", "provider", "mode", "model", *COLUMNS[:2])
+_genai_log = partial(_log, source="genai-prices-2026")
+_tokencost_log = partial(_log, source="tokencost-prices-2025")  # follows LiteLLM's list
 is_models_dev = has_columns("provider", "model_id", *COLUMNS)
 
 FORMATS = {
     "api_prices": (
         Format("a vendor's file of llm-prices (JSON)", _is_llm_prices, llm_prices),
         Format("data.json of genai-prices", _is_genai_prices, genai_prices),
-        Format("the log of genai-prices (CSV)", _is_genai_log, genai_log),
-        Format("the log of tokencost (CSV)", _is_tokencost_log, tokencost_log),
+        Format("the log of genai-prices (CSV)", _is_genai_log, _genai_log),
+        Format("the log of tokencost (CSV)", _is_tokencost_log, _tokencost_log),
         Format("models.dev by provider and model (CSV)", is_models_dev, models_dev),
     ),
 }
