@@ -542,8 +542,9 @@ def sourced_plainly(business, api, rental, fleet, owner, plan, correlation, seed
         leased = f.accelerators * np.maximum(plan.least, np.ceil(load[start] * reserve))
         lease = rent[start] * (1 - r.discount)
         first = b.mtok_per_month / 730 / f.mtok_per_hour
-        owned = f.accelerators * max(plan.least, np.ceil(first * own))
-        works = np.arange(months) >= round(12 * o.lead_years)
+        lead = round(12 * o.lead_years)
+        works = np.arange(months) >= lead
+        owned = f.accelerators * max(plan.least, np.ceil(first * own)) * works.any()
 
         bill = np.zeros((months, 5, 10))
         bill[:, 0, 0] = tokens * price * factor[:, 0]
@@ -567,7 +568,7 @@ def sourced_plainly(business, api, rental, fleet, owner, plan, correlation, seed
         usd[i, :, 7] += [a.setup_usd, *[f.setup_usd] * 3, plan.vendors * a.setup_usd]
         unexpected = np.exp(walk[-1, 1])
         sold = o.resale * unexpected * (1 + b.rate) ** -(months / 12)
-        usd[i, 3, 3] = owned * o.capital_usd * (1 - sold)
+        usd[i, 3, 3] = owned * o.capital_usd * ((1 + b.rate) ** -(lead / 12) - sold)
         beyond = (np.arange(months, -(-months // term) * term) + 0.5) / 12
         usd[i, 2, 2] += leased[-1] * 730 * lease[-1] * ((1 + b.rate) ** -beyond).sum()
         mtok[i] = (tokens * today).sum()
@@ -587,10 +588,12 @@ def planned(b, a, r, f, o, plan, commitment):
     def flow(rate, years):
         return -np.expm1(-np.log(rate) * years) / np.log(rate)
 
-    rents = r.usd_per_hour * 8760 * flow((1 + b.rate) / (1 + r.growth), plan.years)
-    yearly = o.site_usd_per_year + o.electricity_usd_per_year + o.operation_usd_per_year
-    owned = o.capital_usd * (1 - o.resale * (1 + b.rate) ** -plan.years)
-    owned += yearly * flow(1 + b.rate, plan.years)
     lead = min(round(12 * o.lead_years), months - 1)
+    used = (months - lead) / 12
+    rents = r.usd_per_hour * (1 + r.growth) ** (lead / 12) * 8760
+    rents *= flow((1 + b.rate) / (1 + r.growth), used)
+    yearly = o.site_usd_per_year + o.electricity_usd_per_year + o.operation_usd_per_year
+    owned = o.capital_usd * (1 - o.resale * (1 + b.rate) ** -used)
+    owned += yearly * flow(1 + b.rate, used)
     saving = max(1 - owned / rents / o.availability, 0.5)
     return commitment(levels(0, term), r.discount), commitment(levels(lead, months), saving)

@@ -138,6 +138,75 @@ def test_every_line_as_in_a_plain_version():
     np.testing.assert_allclose(found.last_usd, last_usd, rtol=1e-9)
 
 
+@pytest.mark.parametrize("years", [2.5, 0.4])  # shorter than the lead time: nothing is bought
+def test_the_plan_line_by_line_from_kernels_of_flows(years):
+    plan = Plan(years=years, term_years=1.0, vendors=3, profile=DAY, least=2.0)
+    calm = [type(r)(*(float(np.ravel(field)[0]) for field in r)) for r in STORMY]
+    usd, _ = sourcing.planned(*calm, plan)
+    flows = sourcing.by_flows(*calm, plan)
+    np.testing.assert_allclose(usd[0], flows, rtol=1e-3, atol=0.01)  # months in place of a flow
+    assert (usd[0, 3, sourcing.CAPITAL] == 0) == (years < 1)
+
+
+def test_simulated_moves_and_savings_are_those_of_the_plan():
+    """Within five sampling errors."""
+    many = [*STORMY]
+    many[0] = Business(np.full(8000, 3e4), 0.5, 0.0, 0.1, 90.0)
+    many[2] = STORMY[2]._replace(usd_per_hour=2.0)
+    usd = sourcing.sourced(*many, PLAN, MOVING, 5).usd
+    expected, _ = sourcing.planned(*(r._replace() for r in many), PLAN)
+    for way, line in ((0, sourcing.MOVES), (4, sourcing.MOVES), (4, sourcing.TOKENS)):
+        drawn = usd[:, way, line]
+        error = drawn.std() / drawn.size**0.5
+        assert drawn.mean() == pytest.approx(expected[0, way, line], abs=5 * error)
+
+
+def test_who_waits_for_delivery_pays_then():
+    late = lines(bought(OWNER._replace(lead_years=2.0, resale=0.3)), "owned")
+    whole = 56 * cloud.present_owned(45_000.0, 0.3, 0.0, 0.08, 3.0)
+    assert late.capital == pytest.approx(whole * 1.08**-2)
+
+
+@pytest.mark.parametrize("peak", [1.0, 2.0, 10.0])
+def test_a_day_has_its_peak(peak):
+    hours = sourcing.day(peak)
+    assert max(hours) == hours[0] == pytest.approx(peak)
+    assert np.mean(hours) == pytest.approx(1)
+    assert hours[1:] == pytest.approx(hours[:0:-1])  # as far before the peak as after it
+    with pytest.raises(ValueError, match="peak_to_mean = 24"):
+        sourcing.day(24.0)
+
+
+def test_demand_alone_puts_no_api_over_budget():
+    """All its cost rises with tokens; people of a fleet do not fall with them."""
+    business = Business(np.full(2000, 5e4), 0.0, 0.5, 0.08, 0.0)
+    found = bought(business, API._replace(setup_usd=0.0, usd_per_year=0.0))
+    assert np.abs(found.over_budget[:, 0]).max() < 1e-6 * found.total[:, 0].mean()
+    worst = np.sort(found.over_budget[:, 1])[-100:].mean()
+    assert found.worst[1] == pytest.approx(worst) and worst > 0
+
+
+def test_freedom_to_leave_is_worth_nothing_without_volatility_or_to_an_owner():
+    count = np.full(2000, 2.5)
+    bills, plan = np.full(5, 1e6), PLAN._replace(years=3.0)
+    moving = bought(Rental(count, 0.0, 0.4, 0.4, 0.0), plan=plan)
+    still = bought(Rental(count, 0.0, 0.0, 0.4, 0.0), plan=plan)
+    api, rented, reserved, owned, _ = sourcing.leaving_value(moving, bills, plan, 0.08, 1e4)
+    assert api > 0 and rented > reserved > 0 and owned == 0
+    assert sourcing.leaving_value(still, bills, plan, 0.08, 1e4) == pytest.approx(0, abs=1)
+    assert sourcing.leaving_value(moving, bills, plan, 0.08, 1e5)[1] < rented
+
+
+def test_a_fixed_cost_crosses_where_it_is_earned():
+    volumes = np.geomspace(1, 1e4, 400)
+    fixed = 100 + 0.2 * volumes
+    assert sourcing.crossing(volumes, fixed, volumes) == pytest.approx(125, rel=1e-3)
+    assert sourcing.crossing(volumes, volumes, fixed) == np.inf
+    assert sourcing.crossing(volumes, 0.1 * volumes, fixed) == 0
+    falling = np.where(volumes < 10, 50.0, fixed)  # ahead, behind, ahead: the last counts
+    assert sourcing.crossing(volumes, falling, volumes + 60) > 10
+
+
 def test_the_same_on_any_number_of_threads():
     records = [record._replace() for record in STORMY]
     records[0] = Business(np.linspace(1e4, 9e4, 1200), 0.5, 0.4, 0.1, 90.0)

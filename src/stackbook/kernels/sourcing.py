@@ -10,9 +10,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stackbook.kernels.cloud import commitment, present_owned, present_rent
+from stackbook.kernels.capital import annuity, discount_factor
+from stackbook.kernels.cloud import (
+    agility,
+    commitment,
+    expected_lowest,
+    present_owned,
+    present_rent,
+    present_reserved,
+)
+from stackbook.kernels.datacenter import HOURS_PER_YEAR
 from stackbook.kernels.elementary import exp, log1p
 from stackbook.kernels.jit import on_threads, search
+from stackbook.kernels.token_prices import nodes_for_flow
 
 Floats = NDArray[np.float64]
 WAYS = ("API", "rented", "reserved", "owned", "several vendors")
@@ -75,7 +85,7 @@ class Owner(NamedTuple):
     electricity_usd_per_year: Any
     operation_usd_per_year: Any
     availability: Any  # share of time in working order [1]
-    lead_years: Any  # until it works; rented until then [yr]
+    lead_years: Any  # until it is delivered, paid and works; rented until then [yr]
     outage: Any  # share of time without service [1]
 
 
@@ -116,6 +126,23 @@ class Sourced(NamedTuple):
         """Bill by scenario and way [USD]."""
         total: Floats = self.usd.sum(axis=2)
         return total
+
+    @property
+    def over_budget(self) -> Floats:
+        """Bill over what the scenario's tokens cost at the way's mean price [USD].
+
+        Demand that pays for itself is no loss; idle machines and dear tokens are.
+        """
+        total = self.total
+        over: Floats = total - np.outer(self.mtok, total.mean(axis=0) / self.mtok.mean())
+        return over
+
+    @property
+    def worst(self) -> Floats:
+        """Mean of the worst twentieth over budget by way, its expected shortfall [USD]."""
+        tail = max(1, self.mtok.size // 20)
+        worst: Floats = np.sort(self.over_budget, axis=0)[-tail:].mean(axis=0)
+        return worst
 
 
 class Plan(NamedTuple):
@@ -185,6 +212,178 @@ def sourced(
     return found
 
 
+def planned(
+    business: Business, api: Api, rental: Rental, fleet: Fleet, owner: Owner, plan: Plan
+) -> tuple[Floats, Floats]:
+    """What each way costs without surprises: nothing moves but as expected.
+
+    business, api, rental, fleet, owner: as in `sourced`, sigmas but for own_sigma unused [1]
+    plan: horizon, terms and shape of the day [1]
+    returns: bills as `Sourced.usd` and million tokens as `Sourced.mtok` [1]
+    source: `sourced` without sigmas; moves and the lowest of several prices as expected
+    """
+    calm = business._replace(sigma=0.0), api._replace(sigma=0.0, own_sigma=0.0, leaving=0.0)
+    found = sourced(*calm, rental._replace(sigma=0.0), fleet, owner, plan, np.eye(3), 0)
+    count, vendors = found.mtok.size, float(plan.vendors)
+    a, rate = _columns(api, count), np.broadcast_to(np.asarray(business.rate, float), (count,))
+    times = (np.arange(max(1, round(12 * plan.years))) + 0.5) / 12
+    moves = -np.expm1(-a.leaving / 12) * np.exp(np.outer(-np.log1p(rate), times)).sum(axis=1)
+    found.usd[:, 4, TOKENS] *= expected_lowest(vendors, a.own_sigma, 0.0)
+    found.usd[:, 0, MOVES] = moves * a.move_usd
+    found.usd[:, 4, MOVES] = moves * vendors * a.setup_usd
+    return found.usd, found.mtok
+
+
+def by_flows(
+    business: Business, api: Api, rental: Rental, fleet: Fleet, owner: Owner, plan: Plan
+) -> Floats:
+    """What `planned` finds, from the layers' kernels of flows, leases and purchases.
+
+    business, api, rental, fleet, owner: as in `planned`, numbers only [1]
+    plan: horizon, terms and shape of the day [1]
+    returns: [USD] by way and line
+    source: present values of `cloud`, replicas of `token_prices`; no simulation
+    """
+    b, a, r, f, o = business, api, rental, fleet, owner
+    months, term = max(1, round(12 * plan.years)), max(1, round(12 * plan.term_years))
+    horizon, lead = months / 12, round(12 * o.lead_years)
+    reserve, own = _planned((b, a, r, f, o), plan, months, term)
+
+    def flow(usd_per_year: Any, growth: float, first: Any, last: Any) -> Any:
+        each = usd_per_year / HOURS_PER_YEAR, growth, 1.0, b.rate
+        return present_rent(*each, last) - present_rent(*each, first)
+
+    def fleet_of(load: Any) -> Any:
+        return f.accelerators * np.maximum(plan.least, np.ceil(load - 1e-9))
+
+    month = np.arange(months)
+    middle = (month + 0.5) / 12
+    mtok_per_hour = b.mtok_per_month * (1 + b.growth) ** middle / HOURS_PER_MONTH
+    loads = nodes_for_flow(mtok_per_hour, f.mtok_per_hour, 1.0) / (1 + f.gain) ** middle
+    needed = fleet_of(np.outer(loads, plan.profile))
+    rents = flow(HOURS_PER_YEAR * r.usd_per_hour, r.growth, month / 12, (month + 1) / 12)
+
+    def on_demand(held: Any) -> float:
+        return float((np.maximum(needed - held, 0).mean(axis=1) * rents).sum())
+
+    signed = month[::term]
+    leased = fleet_of(loads[signed] * reserve) if reserve > 0 else 0.0 * signed
+    lease = present_reserved(r.usd_per_hour, r.discount, 0.0, term / 12, b.rate, term / 12)
+    leases = lease * (1 + r.growth) ** middle[signed] * discount_factor(b.rate, signed / 12)
+    held = np.repeat(leased, term)[:months, None]
+
+    first_load = nodes_for_flow(b.mtok_per_month / HOURS_PER_MONTH, f.mtok_per_hour, 1.0)
+    owned = float(fleet_of(first_load * own)) if lead < months else 0.0
+    working = (owned * o.availability * (month >= lead))[:, None]
+    bought = owned * discount_factor(b.rate, lead / 12)
+    used = max(horizon - lead / 12, 0.0)
+    capital = bought * present_owned(o.capital_usd, o.resale, 0.0, b.rate, used)
+    yearly = o.site_usd_per_year, o.electricity_usd_per_year, o.operation_usd_per_year
+    since = min(lead / 12, horizon)
+    site, electricity, operation = (flow(owned * each, 0.0, since, horizon) for each in yearly)
+
+    vendors, price = float(plan.vendors), 12 * b.mtok_per_month * a.usd_per_mtok
+    tokens = flow(price, (1 + b.growth) * (1 + a.growth) - 1, 0.0, horizon)
+    lowest = expected_lowest(vendors, a.own_sigma, 0.0)
+    staff = f.setup_usd + flow(f.usd_per_year, 0.0, 0.0, horizon)
+    kept = a.setup_usd + flow(a.usd_per_year, 0.0, 0.0, horizon)
+    moves = flow(-12 * np.expm1(-a.leaving / 12), 0.0, 0.0, horizon)
+    hours = flow(HOURS_PER_YEAR * b.outage_usd_per_hour, b.growth, 0.0, horizon)
+    none = Lines(*(0.0,) * len(Lines._fields))
+    run = none._replace(people=staff, outages=hours * r.outage)
+    bills = (
+        none._replace(
+            tokens=tokens, people=kept, moves=moves * a.move_usd, outages=hours * a.outage
+        ),
+        run._replace(on_demand=on_demand(0.0)),
+        run._replace(on_demand=on_demand(held), reserved=float(np.dot(leased, leases))),
+        none._replace(
+            on_demand=on_demand(working),
+            capital=capital,
+            site=site,
+            electricity=electricity,
+            operation=operation,
+            people=staff,
+            outages=hours * o.outage,
+        ),
+        none._replace(
+            tokens=tokens * lowest,
+            people=vendors * kept,
+            moves=moves * vendors * a.setup_usd,
+            outages=hours * a.joint_outage,
+        ),
+    )
+    return np.array(bills, float)
+
+
+def leaving_value(
+    found: Sourced, bills_usd: ArrayLike, plan: Plan, rate: float, move_usd: float
+) -> Floats:
+    """What the freedom to leave each way is worth, over what is cheaper today already.
+
+    found: scenarios in which only markets move, as doubt about inputs is no option [1]
+    bills_usd: of each way over the horizon [USD]
+    plan: whose term locks a reservation, and whose horizon an owner [1]
+    rate: cost of capital [1/yr]
+    move_usd: to move to another way, once [USD]
+    returns: [USD] by way, an upper bound, as one may move back and forth at each moment
+    source: `cloud.agility` (Margrabe 1978), to the way for which it is worth most
+    """
+    years = max(1, round(12 * plan.years)) / 12
+    yearly = float(annuity(rate, years))
+    bills = np.asarray(bills_usd, float)
+    last = found.last_usd.copy()  # without capital, of which a level part is added
+    last[:, 3] += found.usd[:, 3, CAPITAL] * yearly
+    logs = np.log(np.maximum(last, 1.0))
+    value = np.zeros(len(WAYS))
+    for way, locked in enumerate((0.0, 0.0, min(plan.term_years, years), years, 0.0)):
+        others = [each for each in range(len(WAYS)) if each != way]
+        sigmas = (logs[:, [way]] - logs[:, others]).std(axis=0) / sqrt(years)
+        both = bills[way] * yearly, (bills[others] + move_usd) * yearly
+        now = agility(*both, 0.0, rate, locked, years).max()
+        value[way] = max(float(agility(*both, sigmas, rate, locked, years).max() - now), 0.0)
+    return value
+
+
+def day(peak_to_mean: float) -> tuple[float, ...]:
+    """Demand in the 24 hours of a day over its mean, as a `Plan` takes it.
+
+    peak_to_mean: busiest hour over the mean [1], 1 to 23
+    returns: [1], from the busiest hour on
+    source: von Mises density, as sharp as the peak asks for
+    """
+    if not 1 <= peak_to_mean <= 23:
+        raise ValueError(f"peak_to_mean = {peak_to_mean:g}: give 1 to 23")
+    hours = np.cos(2 * np.pi * np.arange(24) / 24) - 1
+    low, high = 0.0, 200.0
+    for _ in range(60):
+        sharp = (low + high) / 2
+        if 1 / np.exp(sharp * hours).mean() < peak_to_mean:
+            low = sharp
+        else:
+            high = sharp
+    shape = np.exp(low * hours)
+    return tuple(map(float, shape / shape.mean()))
+
+
+def crossing(volumes: Floats, cheaper: Floats, dearer: Floats) -> float:
+    """Volume from which one way costs less than another, for good.
+
+    volumes: tried, in order, above 0 [1]
+    cheaper, dearer: what both cost at each [USD], above 0
+    returns: [1], of the volumes; 0 where it always does, infinite where it does not at the last
+    source: straight lines between logarithms
+    """
+    ahead = np.log(dearer / cheaper)
+    if not ahead[-1] > 0:
+        return inf
+    if (ahead > 0).all():
+        return 0.0
+    at = int(np.flatnonzero(ahead <= 0)[-1])
+    part = -ahead[at] / (ahead[at + 1] - ahead[at])
+    return float(volumes[at] * (volumes[at + 1] / volumes[at]) ** part)
+
+
 def _columns(record: Any, count: int) -> Any:
     """The record with one number a scenario in each field."""
     fields = (np.broadcast_to(np.asarray(field, float), (count,)) for field in record)
@@ -232,10 +431,12 @@ def _planned(records: tuple[Any, ...], plan: Plan, months: int, term: int) -> tu
         grown: Floats = np.exp(growth * np.arange(first, last) / 12)
         return np.outer(grown, plan.profile)
 
-    rents = present_rent(r.usd_per_hour, r.growth, 1.0, b.rate, plan.years) * o.availability
-    yearly = o.site_usd_per_year + o.electricity_usd_per_year + o.operation_usd_per_year
-    saving = 1 - present_owned(o.capital_usd, o.resale, yearly, b.rate, plan.years) / rents
     lead = min(round(12 * o.lead_years), months - 1)
+    wait, years = lead / 12, (months - lead) / 12  # of use, after delivery
+    rents = present_rent(r.usd_per_hour * (1 + r.growth) ** wait, r.growth, 1.0, b.rate, years)
+    yearly = o.site_usd_per_year + o.electricity_usd_per_year + o.operation_usd_per_year
+    owned = present_owned(o.capital_usd, o.resale, yearly, b.rate, years)
+    saving = 1 - owned / (rents * o.availability)
     reserve = commitment(levels(0, term), float(r.discount))
     return reserve, commitment(levels(lead, months), max(saving, 0.5))
 
@@ -272,13 +473,13 @@ def _run(
         ranks, lead = f.accelerators[i], round(12 * o.lead_years[i])
         gone = 1 - exp(-a.leaving[i] / 12)
         first_load = b.mtok_per_month[i] / (HOURS_PER_MONTH * f.mtok_per_hour[i])
-        owned = ranks * max(least, np.ceil(first_load * own - 1e-9))
+        owned = ranks * max(least, np.ceil(first_load * own - 1e-9)) if lead < months else 0.0
         leased = lease_usd = 0.0
         logs[:] = 0.0
         bill = usd[i]
         bill[0, PEOPLE], bill[4, PEOPLE] = a.setup_usd[i], vendors * a.setup_usd[i]
         bill[1:4, PEOPLE] = f.setup_usd[i]
-        bill[3, CAPITAL] = owned * o.capital_usd[i]
+        bill[3, CAPITAL] = owned * o.capital_usd[i] * exp(-force * lead / 12)
         for m in range(months):
             t, past = (m + 0.5) / 12, 1 / 24 if m == 0 else 1 / 12
             for k in range(
