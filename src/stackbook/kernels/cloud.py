@@ -11,7 +11,7 @@ from stackbook.kernels.capital import annuity, discount_factor
 from stackbook.kernels.datacenter import HOURS_PER_YEAR, owner_cost
 from stackbook.kernels.elementary import exp, expm1, log, log1p
 from stackbook.kernels.jit import formula
-from stackbook.kernels.uncertainty import SQRT_TAU, normal_cdf, normal_quantile
+from stackbook.kernels.uncertainty import normal_cdf
 
 # --- The margin of a rental ---
 
@@ -377,28 +377,22 @@ def expected_lowest(vendors: float, sigma: float, correlation: float) -> float:
 
 
 @formula
-def joint_outage(vendors: float, outage: float, correlation: float) -> float:
+def joint_outage(vendors: float, outage: float, common: float) -> float:
     """Share of time in which all of several vendors are down at once.
 
     vendors: of which one is enough [1], 1 or more
-    outage: share of time in which one is down [1], 0 to 1
-    correlation: of the normal shocks behind two outages [1], 0 to 0.99; 0 is the product
-    returns: [1]
-    source: one-factor Gaussian copula (Vasicek 1987; Li 2000)
+    outage: share of time in which one is down [1], 0 up to below 1
+    common: share of a vendor's outage that all have at the same time [1], 0 to 1
+    returns: [1]; outage^vendors without a common cause
+    source: beta-factor model of common-cause failures (Fleming 1975)
     """
-    if not (vendors >= 1 and 0 <= outage <= 1 and 0 <= correlation <= 0.99):
+    if not (vendors >= 1 and 0 <= outage < 1 and 0 <= common <= 1):
         return nan
-    if outage in (0, 1):
-        return outage
-    threshold, common = normal_quantile(outage), sqrt(correlation)
-    # Where the integrand is largest if the tail of a rare outage falls as that of its density.
-    middle = vendors * common * min(threshold, 0.0) / (1 - correlation + vendors * correlation)
-    total = 0.0
-    for i in range(-320, 321):
-        z = middle + i / 40
-        down = normal_cdf((threshold - common * z) / sqrt(1 - correlation))
-        total += exp(vendors * log(down) - z * z / 2)
-    return total / (40 * SQRT_TAU)
+    shared = common * outage
+    apart = (outage - shared) / (1 - shared)  # while there is no common outage
+    if apart == 0:
+        return shared
+    return shared + (1 - shared) * exp(vendors * log(apart))
 
 
 @formula
@@ -409,7 +403,7 @@ def multihoming_cost(
     correlation: float,
     vendor_usd_per_year: float,
     outage: float,
-    outage_correlation: float,
+    common: float,
     outage_usd_per_hour: float,
 ) -> float:
     """Expected yearly cost of buying at the lowest of several prices, with what outages lose.
@@ -418,7 +412,7 @@ def multihoming_cost(
     usd_per_year: the bill at the mean price of one [USD/yr], 0 or more
     sigma, correlation: of the logarithms of prices, as in expected_lowest [1]
     vendor_usd_per_year: to keep one ready [USD/yr]
-    outage, outage_correlation: of one, and of two, as in joint_outage [1]
+    outage, common: share of time down, and what of it all have at once, as in joint_outage [1]
     outage_usd_per_hour: lost while all are down [USD/h]
     returns: [USD/yr]
     source: identity of the three terms
@@ -426,7 +420,7 @@ def multihoming_cost(
     if not usd_per_year >= 0:
         return nan
     bill = usd_per_year * expected_lowest(vendors, sigma, correlation)
-    lost = HOURS_PER_YEAR * outage_usd_per_hour * joint_outage(vendors, outage, outage_correlation)
+    lost = HOURS_PER_YEAR * outage_usd_per_hour * joint_outage(vendors, outage, common)
     return bill + vendors * vendor_usd_per_year + lost
 
 
