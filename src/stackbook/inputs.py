@@ -79,6 +79,18 @@ def spread(
     return np.asarray(uncertainty.two_piece_lognormal(low, central, high, scores))
 
 
+def server_over_chip(draws: int = DRAWS) -> NDArray[np.float64]:
+    """Price of an accelerator with its part of server and network over its own, with `draws`.
+
+    As in a rack of GB200; the range is that with the price of a B200, and of servers with H100.
+    """
+    chip = facts.rows("accelerators", "name", "B200", "accelerator")["price_usd"].item()
+    server = facts.central("C_rack_IT") / 72
+    superchip = facts.central("K_acc_GB200") * facts.central("s_GPU")
+    ratios = server / superchip, server / chip, facts.central("k_srv")
+    return spread("server over chip", min(ratios), ratios[0], max(ratios), draws)
+
+
 def architecture(name: str) -> Transformer:
     """The model `name` of table `transformers`; StackbookError where there is none."""
     row = facts.rows("transformers", "name", name, "model").row(0, named=True)
