@@ -77,6 +77,17 @@ def test_a_chapter_runs_quietly_under_papermill(chapter: Chapter) -> None:
     assert any(name.startswith("module:stackbook") for name in done.used)
 
 
+@pytest.mark.parametrize("chapter", BOOK.chapters.values(), ids=lambda chapter: chapter.name)
+def test_a_chart_is_what_its_cell_ends_with(chapter: Chapter) -> None:
+    """A notebook shows the last expression of a cell, and nothing of what stands before it."""
+    for cell in jupytext.reads(chapter.source, fmt="md:myst").cells:
+        if cell.cell_type == "code" and "charts.figure(" in cell.source:
+            statements = [ast.unparse(each) for each in ast.parse(cell.source).body]
+            drawing = [each for each in statements if "charts.figure(" in each]
+            assert drawing == statements[-1:], drawing
+            assert drawing[0].startswith("charts.figure("), drawing
+
+
 @pytest.mark.parametrize("name", BOOK.files)
 def test_numbers_glued_across_pages_exist_and_carry_a_format(name: str) -> None:
     source = (BOOK.folder / f"{name}.md").read_text()

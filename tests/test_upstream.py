@@ -240,3 +240,11 @@ def test_the_command_says_what_changes(tmp_path: Path) -> None:
     assert "left out: 1 of instance p9.huge, which is not known" in out
     assert "rental_prices: 1 rows added, 1 changed, 0 unchanged; nothing written" in out
     assert table.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [("$4.99", 4.99), ("1,204.5", 1204.5), (3, 3.0), ("-1", None), ("nan", None), ("", None)],
+)
+def test_a_number_is_finite_and_not_negative(cell: object, value: float | None) -> None:
+    assert upstream.number(cell) == value

@@ -246,6 +246,16 @@ def test_bad_plans_are_named(change, message):
         bought(plan=PLAN._replace(**change))
 
 
-def test_a_correlation_has_to_be_one():
-    with pytest.raises(ValueError, match="positive definite"):
-        bought(correlation=np.array([[1, 2, 0], [2, 1, 0], [0, 0, 1]]))
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        [[1, 2, 0], [2, 1, 0], [0, 0, 1]],
+        np.eye(2),
+        np.eye(4),
+        4 * np.eye(3),
+        [[1, 0.5, 0], [0, 1, 0], [0, 0, 1]],
+    ],
+)
+def test_a_correlation_has_to_be_one(matrix):
+    with pytest.raises(ValueError, match="give a symmetric, positive definite matrix, 3 by 3"):
+        bought(correlation=matrix)

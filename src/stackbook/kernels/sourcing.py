@@ -180,12 +180,7 @@ def sourced(
     records = tuple(_columns(record, count) for record in records)
     _check(records, plan)
     months, term = max(1, round(12 * plan.years)), max(1, round(12 * plan.term_years))
-    try:
-        steps = np.linalg.cholesky(np.asarray(correlation, float))
-    except np.linalg.LinAlgError:
-        raise ValueError(
-            f"correlation = {correlation!r}: give a positive definite matrix"
-        ) from None
+    steps = _steps(correlation)
     profile = np.asarray(plan.profile, float)
     reserve, own = _planned(records, plan, months, term)
 
@@ -388,6 +383,20 @@ def _columns(record: Any, count: int) -> Any:
     """The record with one number a scenario in each field."""
     fields = (np.broadcast_to(np.asarray(field, float), (count,)) for field in record)
     return type(record)(*map(np.ascontiguousarray, fields))
+
+
+def _steps(correlation: ArrayLike) -> Floats:
+    """What makes correlated draws of independent ones."""
+    matrix = np.asarray(correlation, float)
+    if matrix.shape == (3, 3) and (matrix == matrix.T).all() and (np.diag(matrix) == 1).all():
+        try:
+            return np.linalg.cholesky(matrix)
+        except np.linalg.LinAlgError:
+            pass
+    raise ValueError(
+        f"correlation = {matrix.tolist()}: give a symmetric, positive definite matrix, 3 by 3, "
+        "with ones on its diagonal"
+    )
 
 
 def _check(records: tuple[Any, ...], plan: Plan) -> None:

@@ -191,9 +191,9 @@ def heads_of(text: str) -> list[str]:
 
 
 def number(value: Any, most: float = inf) -> float | None:
-    """A finite number from 0 to `most`, from a cell or JSON; None if it is none."""
+    """A finite number from 0 to `most`, from a cell, as "$1,204.50", or JSON; None if none."""
     try:
-        found = float(value)
+        found = float(value.lstrip("$").replace(",", "") if isinstance(value, str) else value)
     except (OverflowError, TypeError, ValueError):
         return None
     return found if isfinite(found) and 0 <= found <= most else None

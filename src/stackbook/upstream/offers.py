@@ -78,7 +78,7 @@ def offers(text: str, as_of: str | None) -> Read:
         for row in there.iter_rows(named=True)
     }
     closed = {weights for weights, model in models.items() if model["transformer"] is None}
-    notes = {tuple(row[name] for name in OFFER): row["note"] for row in there.to_dicts()}
+    known = {tuple(row[name] for name in OFFER): row for row in there.to_dicts()}
     left_out: Counter[str] = Counter()
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     told, ragged = records(text)
@@ -110,12 +110,16 @@ def offers(text: str, as_of: str | None) -> Read:
             **models[weights],
             **dict(zip(COLUMNS, (read, written, *(price or None for price in cache)), strict=True)),
             "precision": precision,
-            "context_tokens": int(number(each.get("context_tokens"), 1e9) or 0) or None,
+            "context_tokens": int(number(each["context_tokens"], 1e9) or 0) or None
+            if "context_tokens" in each
+            else known.get(key, {}).get("context_tokens"),
             "source": "models-dev-prices-2026",
             "as_of": day,
-            "note": notes.get(
-                key, "for the Chinese mainland" if provider.endswith("(China)") else None
-            ),
+            "note": known[key]["note"]
+            if key in known
+            else "for the Chinese mainland"
+            if provider.endswith("(China)")
+            else None,
         }
     frame = pl.DataFrame(list(rows.values()), schema=there.schema, orient="row")
     return Read(frame, {why: count for why, count in left_out.items() if count})
