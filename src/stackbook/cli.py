@@ -248,6 +248,8 @@ def validate(
             if one.miss:
                 case.append(f"  miss: {one.miss}")
         _table(["quantity", "unit", "published", "computed", "error", "tolerance", ""], cases)
+        stated = sum(bool(one.miss) for one in results)
+        print(f"\n{sum(one.met for one in results)} of {len(results)} met, {stated} stated misses")
     failed = [f"{one.case} {one.quantity}" for one in results if one.failed]
     if failed:
         raise StackbookError(
