@@ -261,7 +261,8 @@ def test_a_page_shows_its_parameters_and_how_to_run_it(visit: Any, http: str, na
     page, _ = visit(address(http, name))
     table = page.locator("table.stackbook-params")
     for parameter in BOOK.chapters[name].parameters.values():
-        row = table.locator("tr", has=page.get_by_text(parameter.name, exact=True))
+        named = page.locator("td:first-child").get_by_text(parameter.name, exact=True)
+        row = table.locator("tr", has=named)
         words = row.inner_text().replace("’", "'")  # noqa: RUF001
         assert parameter.meaning in words and parameter.bounds in words
         assert parameter.unit in words or parameter.unit == "-"
