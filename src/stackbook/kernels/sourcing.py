@@ -154,6 +154,16 @@ class Plan(NamedTuple):
     profile: tuple[float, ...]  # demand in equal parts of the day over its mean
     least: float = 1.0  # replicas, whatever the demand
 
+    @property
+    def months(self) -> int:
+        """Horizon in whole months, one or more."""
+        return max(1, round(12 * self.years))
+
+    @property
+    def term_months(self) -> int:
+        """Term of a reservation in whole months, one or more."""
+        return max(1, round(12 * self.term_years))
+
 
 def sourced(
     business: Business,
@@ -179,10 +189,10 @@ def sourced(
     count = int(np.broadcast_shapes((1,), *shapes)[0])
     records = tuple(_columns(record, count) for record in records)
     _check(records, plan)
-    months, term = max(1, round(12 * plan.years)), max(1, round(12 * plan.term_years))
+    months, term = plan.months, plan.term_months
     steps = _steps(correlation)
     profile = np.asarray(plan.profile, float)
-    reserve, own = _planned(records, plan, months, term)
+    reserve, own = _planned(records, plan)
 
     found = Sourced(
         usd=np.zeros((count, len(WAYS), len(Lines._fields))),
@@ -221,7 +231,7 @@ def planned(
     found = sourced(*calm, rental._replace(sigma=0.0), fleet, owner, plan, np.eye(3), 0)
     count, vendors = found.mtok.size, float(plan.vendors)
     a, rate = _columns(api, count), np.broadcast_to(np.asarray(business.rate, float), (count,))
-    times = (np.arange(max(1, round(12 * plan.years))) + 0.5) / 12
+    times = (np.arange(plan.months) + 0.5) / 12
     moves = -np.expm1(-a.leaving / 12) * np.exp(np.outer(-np.log1p(rate), times)).sum(axis=1)
     found.usd[:, 4, TOKENS] *= expected_lowest(vendors, a.own_sigma, 0.0)
     found.usd[:, 0, MOVES] = moves * a.move_usd
@@ -240,9 +250,9 @@ def by_flows(
     source: present values of `cloud`, replicas of `token_prices`; no simulation
     """
     b, a, r, f, o = business, api, rental, fleet, owner
-    months, term = max(1, round(12 * plan.years)), max(1, round(12 * plan.term_years))
+    months, term = plan.months, plan.term_months
     horizon, lead = months / 12, round(12 * o.lead_years)
-    reserve, own = _planned((b, a, r, f, o), plan, months, term)
+    reserve, own = _planned((b, a, r, f, o), plan)
 
     def flow(usd_per_year: Any, growth: float, first: Any, last: Any) -> Any:
         each = usd_per_year / HOURS_PER_YEAR, growth, 1.0, b.rate
@@ -324,7 +334,7 @@ def leaving_value(
     returns: [USD] by way, an upper bound, as one may move back and forth at each moment
     source: `cloud.agility` (Margrabe 1978), to the way for which it is worth most
     """
-    years = max(1, round(12 * plan.years)) / 12
+    years = plan.months / 12
     yearly = float(annuity(rate, years))
     bills = np.asarray(bills_usd, float)
     last = found.last_usd.copy()  # without capital, of which a level part is added
@@ -427,7 +437,7 @@ _BOUNDS = {
 }
 
 
-def _planned(records: tuple[Any, ...], plan: Plan, months: int, term: int) -> tuple[float, float]:
+def _planned(records: tuple[Any, ...], plan: Plan) -> tuple[float, float]:
     """Load to reserve, and to own, over that of the mean hour when it is decided.
 
     Each is the quantile of the hours to come that its saving over a rent on demand asks for; who
@@ -440,14 +450,14 @@ def _planned(records: tuple[Any, ...], plan: Plan, months: int, term: int) -> tu
         grown: Floats = np.exp(growth * np.arange(first, last) / 12)
         return np.outer(grown, plan.profile)
 
-    lead = min(round(12 * o.lead_years), months - 1)
-    wait, years = lead / 12, (months - lead) / 12  # of use, after delivery
+    lead = min(round(12 * o.lead_years), plan.months - 1)
+    wait, years = lead / 12, (plan.months - lead) / 12  # of use, after delivery
     rents = present_rent(r.usd_per_hour * (1 + r.growth) ** wait, r.growth, 1.0, b.rate, years)
     yearly = o.site_usd_per_year + o.electricity_usd_per_year + o.operation_usd_per_year
     owned = present_owned(o.capital_usd, o.resale, yearly, b.rate, years)
     saving = 1 - owned / (rents * o.availability)
-    reserve = commitment(levels(0, term), float(r.discount))
-    return reserve, commitment(levels(lead, months), max(saving, 0.5))
+    reserve = commitment(levels(0, plan.term_months), float(r.discount))
+    return reserve, commitment(levels(lead, plan.months), max(saving, 0.5))
 
 
 @search
