@@ -1,6 +1,7 @@
 """Plain NumPy versions that tests compare with and benchmarks measure against."""
 
 from collections import Counter
+from functools import cache
 
 import numpy as np
 from scipy import special
@@ -597,3 +598,63 @@ def planned(b, a, r, f, o, plan, commitment):
     owned += yearly * flow(1 + b.rate, used)
     saving = max(1 - owned / rents / o.availability, 0.5)
     return commitment(levels(0, term), r.discount), commitment(levels(lead, months), saving)
+
+
+def dollars_plainly(chain, billed_usd=None, seller=None, draws=1):
+    """Dollars by layer, kind and draw, paid from hand to hand along the chain.
+
+    Without numbers of units made: each purchase is followed back to those who share it.
+    """
+    layers, links, owners = chain
+    last = len(layers) - 1
+    found = np.zeros((len(layers), 4, draws))
+
+    def factor(layer):
+        rate, years = np.broadcast_arrays(layer.rate, layer.years)
+        with np.errstate(all="ignore"):
+            return np.where(rate == 0, 1 / years, -rate / np.expm1(-years * np.log1p(rate)))
+
+    @cache
+    def cost(number):
+        layer = layers[number]
+        usd = layer.usd + layer.programme_usd + layer.capital_usd * factor(layer)
+        for link in links:
+            if link.target == number:
+                times = factor(layer) if link.durable else 1.0
+                usd += link.units * paid(link) * times
+        return usd / layer.utilization
+
+    def paid(link):
+        outside = owners[link.source] != owners[link.target]
+        return cost(link.source) / (1 - layers[link.source].margin * outside)
+
+    def share(number, units, income):
+        """Of `income` for so many units of the layer, its inputs get theirs; the rest is rent."""
+        layer = layers[number]
+        units = units / layer.utilization
+        held = layer.capital_usd * (factor(layer) - 1 / layer.years)
+        kinds = [units * (layer.usd + layer.programme_usd)]
+        kinds += [units * layer.capital_usd / layer.years, units * held]
+        left = income - sum(kinds)
+        for link in links:
+            if link.target == number:
+                bought = units * link.units
+                if link.durable:
+                    kinds[2] += bought * paid(link) * (factor(layer) - 1 / layer.years)
+                    left -= bought * paid(link) * factor(layer)
+                    bought /= layer.years
+                    share(link.source, bought, bought * paid(link))
+                elif billed_usd is not None and number > seller:
+                    outside = number == last or owners[number] != owners[number + 1]
+                    rest = left - layer.margin * outside * income
+                    share(link.source, bought, rest)
+                    left -= rest
+                else:
+                    share(link.source, bought, bought * paid(link))
+                    left -= bought * paid(link)
+        for kind, usd in enumerate((*kinds, left)):
+            found[number, kind] += usd
+
+    price = cost(last) / (1 - layers[last].margin) if billed_usd is None else billed_usd
+    share(last, 1.0, price)
+    return found

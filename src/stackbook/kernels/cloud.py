@@ -1,7 +1,6 @@
 """Renting, reserving, owning and switching: margins, commitments, lock-in and options."""
 
-from itertools import combinations
-from math import factorial, inf, nan, sqrt
+from math import inf, nan, sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ from stackbook.kernels.capital import annuity, discount_factor
 from stackbook.kernels.datacenter import HOURS_PER_YEAR, owner_cost
 from stackbook.kernels.elementary import exp, expm1, log, log1p
 from stackbook.kernels.jit import formula
+from stackbook.kernels.shapley import shapley
 from stackbook.kernels.uncertainty import normal_cdf
 
 # --- The margin of a rental ---
@@ -651,23 +651,13 @@ def gap(firm: Footing, rival: Footing, common: Common) -> Gap:
     returns: Gap [1], exact, and the same in whatever order the terms are changed
     source: Shapley 1953, the mean over all orders, of the logarithm of token_cost
     """
-    steps = range(len(_STEPS))
-    logs = {}
-    for size in range(len(steps) + 1):
-        for chosen in combinations(steps, size):
-            fields = [field for step in chosen for field in _STEPS[step]]
-            mixed = rival._replace(**{field: getattr(firm, field) for field in fields})
-            logs[chosen] = np.log(token_cost(mixed, common))
-    found = []
-    for step in steps:
-        part: Any = 0.0
-        for chosen in logs:
-            if step in chosen:
-                without = tuple(each for each in chosen if each != step)
-                orders = factorial(len(without)) * factorial(len(steps) - len(chosen))
-                part += orders / factorial(len(steps)) * (logs[chosen] - logs[without])
-        found.append(part)
-    return Gap(*found)
+
+    def cost(chosen: tuple[str, ...]) -> Any:
+        fields = [field for step in chosen for field in getattr(_STEPS, step)]
+        mixed = rival._replace(**{field: getattr(firm, field) for field in fields})
+        return np.log(token_cost(mixed, common))
+
+    return Gap(*shapley(Gap._fields, cost))
 
 
 # --- Channels and royalties ---

@@ -1,0 +1,356 @@
+"""One chain from silicon to a billed token: what each layer adds, and who earns it.
+
+A Leontief chain with owners. Between firms the market price is paid; inside a firm the input passes
+at cost. Four kinds of dollars: costs, depreciation, a normal return on capital, and rent.
+"""
+
+from math import nan
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from stackbook.kernels.capital import annuity
+from stackbook.kernels.jit import on_threads, search
+from stackbook.kernels.shapley import shapley
+
+Floats = NDArray[np.float64]
+KINDS = ("costs", "depreciation", "normal return", "rent")
+_BLOCK = 512  # draws that stay in a processor's cache with all their layers
+
+
+class Layer(NamedTuple):
+    """What a layer adds to a unit of its output: numbers, or arrays of one number a draw."""
+
+    usd: Any  # labour, materials, and all else that is bought outside the chain [USD]
+    programme_usd: Any = 0.0  # design, masks and software, over the volume they serve [USD]
+    capital_usd: Any = 0.0  # bought outside the chain, held for a unit a year [USD]
+    rate: Any = 0.1  # cost of capital [1/yr]
+    years: Any = 5.0  # life of its capital and of durable inputs [yr]
+    utilization: Any = 1.0  # output that is sold over what all of this could give [1]
+    margin: Any = 0.0  # rent over the price, where another firm buys [1]
+
+
+USD, PROGRAMME, CAPITAL, RATE, YEARS, UTILIZATION, MARGIN = range(len(Layer._fields))
+WIDTH = len(Layer._fields)
+
+
+class Link(NamedTuple):
+    """An input of a layer, both by their number in the chain."""
+
+    source: int
+    target: int
+    units: Any  # of the source in a unit of the target; of a durable one, held for a unit a year
+    durable: bool = False  # paid as capital of the target, at its rate and for its years
+
+
+class Chain(NamedTuple):
+    """Layers from upstream to downstream, of which the last sells to the customer."""
+
+    layers: tuple[Layer, ...]
+    links: tuple[Link, ...]
+    owners: tuple[str, ...]
+
+
+class Anatomy(NamedTuple):
+    """A price, and who earns it."""
+
+    usd: Floats
+    """By layer, kind (`KINDS`) and draw, in a unit of the last layer's output."""
+    price_usd: Floats
+    """By draw: the sum of all of them."""
+
+    def by_owner(self, owners: tuple[str, ...]) -> dict[str, Floats]:
+        """Dollars of each owner by kind and draw, in the order of their first layers."""
+        found: dict[str, Floats] = {}
+        for owner, part in zip(owners, self.usd, strict=True):
+            found[owner] = found[owner] + part if owner in found else part
+        return found
+
+
+class Saving(NamedTuple):
+    """What a change of ownership saves in a unit of output [USD]; negative where it costs."""
+
+    margins: Any  # paid at borders between firms
+    capital: Any  # rates and lives of capital
+    scale: Any  # programmes over their volume
+    performance: Any  # what machines cost, draw and do
+    utilization: Any
+    flexibility: Any  # freedom to choose again that is given up, or won
+
+    @property
+    def total(self) -> Any:
+        """All six [USD]."""
+        return sum(self)
+
+
+def anatomy(
+    chain: Chain, billed_usd: ArrayLike | None = None, seller: int | None = None
+) -> Anatomy:
+    """Divide the price of a unit of the last layer's output among layers.
+
+    chain: numbers, or arrays of one number a draw [1]
+    billed_usd: price that customers pay [USD]; without it costs and margins make the price
+    seller: number of the layer that keeps what the billed price leaves; None for the last [1]
+    returns: Anatomy [USD]; ValueError for bad numbers
+    source: Leontief 1936; identity, price x output - inputs = costs + depreciation + return + rent
+    """
+    layers, links, owners = chain
+    last = len(layers) - 1
+    seller = last if seller is None else seller
+    _check(chain, seller if billed_usd is not None else last)
+    fields = [np.asarray(field, float) for layer in layers for field in layer]
+    fields += [np.asarray(link.units, float) for link in links]
+    fields.append(np.asarray(nan if billed_usd is None else billed_usd, float))
+    count = int(np.broadcast_shapes((1,), *(field.shape for field in fields))[0])
+    varied = [(row, field) for row, field in enumerate(fields) if field.size > 1]
+    same = np.array([nan if field.size > 1 else field.item() for field in fields])
+
+    sources, targets = (
+        np.array([getattr(link, end) for link in links], np.int64) for end in ("source", "target")
+    )
+    durable = np.array([link.durable for link in links], bool)
+    market = np.array([owners[link.source] != owners[link.target] for link in links], bool)
+    held = np.array([np.any(fields[WIDTH * at + CAPITAL] != 0) for at in range(last + 1)], bool)
+    held[targets[durable]] = (
+        True  # an annuity is slow, so that only those who hold capital have one
+    )
+
+    found = Anatomy(np.zeros((last + 1, len(KINDS), count)), np.empty(count))
+    parts = np.linspace(0, count, min(16, 1 + count // (8 * _BLOCK)) + 1).astype(int)
+
+    def some(start: int, end: int) -> None:
+        scratch = np.empty((len(fields), _BLOCK))
+        scratch[:] = same[:, None]
+        work = np.empty((6 * (last + 1), _BLOCK))
+        for at in range(start, end, _BLOCK):
+            size = min(_BLOCK, end - at)
+            for row, field in varied:
+                scratch[row, :size] = field[at : at + size]
+            _run(
+                *(scratch, size, sources, targets, durable, market, held),
+                *(billed_usd is not None, seller, work, found.usd, found.price_usd, at),
+            )
+
+    on_threads(some, list(parts[:-1]), list(parts[1:]))
+    if not np.isfinite(found.price_usd).all():
+        _explain(chain, billed_usd)
+    return found
+
+
+def coefficients(chain: Chain, draw: int = 0) -> Floats:
+    """Units of each layer's output that a unit of another takes, durable ones by wear.
+
+    chain: numbers, or arrays of one number a draw [1]
+    draw: which of them [1]
+    returns: [1] of shape (layers, layers), row of the supplier, column of the buyer
+    source: Leontief 1936, input coefficients
+    """
+    count = len(chain.layers)
+    matrix = np.zeros((count, count))
+    for link in chain.links:
+        target = chain.layers[link.target]
+        units = _at(link.units, draw) / _at(target.utilization, draw)
+        matrix[link.source, link.target] += units / _at(target.years, draw) ** link.durable
+    return matrix
+
+
+def gross_outputs(coefficients: ArrayLike, demand: ArrayLike) -> Floats:
+    """What each layer has to make, so that demand is met and all inputs are there.
+
+    coefficients: units of the row's output in a unit of the column's [1], 0 or more, square
+    demand: units of each output that go to customers [1], 0 or more
+    returns: [1] by layer; ValueError where the chain takes more of something than it makes
+    source: Leontief 1936, (I - A) q = y; Hawkins and Simon 1949
+    """
+    a, y = np.asarray(coefficients, float), np.asarray(demand, float)
+    if a.ndim != 2 or a.shape != (y.size, y.size):
+        raise ValueError(f"coefficients of shape {a.shape} for {y.size} demands: give a square")
+    if not (np.isfinite(a).all() and (a >= 0).all() and np.isfinite(y).all() and (y >= 0).all()):
+        raise ValueError("coefficients and demand: give finite numbers, 0 or more")
+    largest = max(abs(np.linalg.eigvals(a)), default=0.0)
+    if not largest < 1:
+        raise ValueError(
+            f"coefficients have an eigenvalue of {largest:.3g}: give less than 1, "
+            "as the chain uses up more than it makes"
+        )
+    outputs: Floats = np.linalg.solve(np.eye(y.size) - a, y)
+    return np.maximum(outputs, 0.0)  # below it by rounding only
+
+
+def integration(apart: Chain, together: Chain, flexibility_usd: Any = 0.0) -> Saving:
+    """What a unit costs less under another chain of the same layers, part by part.
+
+    apart, together: chains that differ in owners, numbers, or both [1]
+    flexibility_usd: worth of the freedom to choose again that `together` gives up [USD]
+    returns: Saving [USD], exact, and the same in whatever order the changes are made
+    source: Shapley 1953, the mean over all orders, of the price of `anatomy`
+    """
+    if [link[:2] + link[3:] for link in apart.links] != [
+        link[:2] + link[3:] for link in together.links
+    ]:
+        raise ValueError("integration of chains with other links: give both the same")
+    groups = {
+        "margins": ("margin",),
+        "capital": ("rate", "years"),
+        "scale": ("programme_usd",),
+        "performance": ("usd", "capital_usd"),
+        "utilization": ("utilization",),
+    }
+
+    def price(changed: tuple[str, ...]) -> Floats:
+        fields = [field for name in changed for field in groups[name]]
+        layers = tuple(
+            before._replace(**{field: getattr(after, field) for field in fields})
+            for before, after in zip(apart.layers, together.layers, strict=True)
+        )
+        links = together.links if "performance" in changed else apart.links
+        owners = together.owners if "margins" in changed else apart.owners
+        return anatomy(Chain(layers, links, owners)).price_usd
+
+    saved = [-part for part in shapley(list(groups), price)]
+    return Saving._make([*saved, -np.asarray(flexibility_usd)])
+
+
+def _at(field: Any, draw: int) -> float:
+    column = np.atleast_1d(np.asarray(field, float))
+    return float(column[draw if column.size > 1 else 0])
+
+
+def _check(chain: Chain, seller: int) -> None:
+    layers, links, owners = chain
+    last = len(layers) - 1
+    if len(owners) != len(layers):
+        raise ValueError(f"Chain.owners has {len(owners)} names: give {len(layers)}, one a layer")
+    if not 0 <= seller <= last:
+        raise ValueError(f"seller = {seller}: give the number of a layer, 0 to {last}")
+    for link in links:
+        if not 0 <= link.source < link.target <= last:
+            raise ValueError(
+                f"Link({link.source}, {link.target}): give a source above its target, 0 to {last}"
+            )
+        if link.target > seller and (link.source != link.target - 1 or link.durable):
+            raise ValueError(
+                f"Link({link.source}, {link.target}): layers below the seller, {seller}, "
+                "pass its output on and take nothing else"
+            )
+
+
+def _explain(chain: Chain, billed_usd: Any) -> None:
+    """Name what is no number, or outside its domain."""
+    bounds: dict[str, tuple[Any, str]] = {
+        "rate": (lambda x: x > -1, "a number above -1"),
+        "years": (lambda x: x > 0, "a number above 0"),
+        "utilization": (lambda x: (x > 0) & (x <= 1), "a share above 0"),
+        "margin": (lambda x: x < 1, "a number below 1"),
+    }
+    named = [
+        (f"Layer {number}.{field}", value, *bounds.get(field, (np.isfinite, "a finite number")))
+        for number, layer in enumerate(chain.layers)
+        for field, value in layer._asdict().items()
+    ]
+    named += [
+        (f"Link({link.source}, {link.target}).units", link.units, np.isfinite, "a finite number")
+        for link in chain.links
+    ]
+    named.append(("billed_usd", billed_usd or 0.0, np.isfinite, "a finite number"))
+    for name, value, good, wanted in named:
+        column = np.atleast_1d(np.asarray(value, float))
+        bad = column[~(np.isfinite(column) & good(column))]
+        if bad.size:
+            raise ValueError(f"{name} = {bad[0]:g}: give {wanted}")
+    raise ValueError("the chain has no finite price: its numbers are too large")
+
+
+@search
+def _run(
+    fields: Floats,
+    size: int,
+    sources: NDArray[np.int64],
+    targets: NDArray[np.int64],
+    durable: NDArray[np.bool_],
+    market: NDArray[np.bool_],
+    held: NDArray[np.bool_],
+    billed: bool,
+    seller: int,
+    work: Floats,
+    usd: Floats,
+    price: Floats,
+    to: int,
+) -> None:
+    """Fill `size` draws from number `to` on. Loops over draws are innermost: they become SIMD."""
+    count, edges = usd.shape[0], sources.size
+    last, units = count - 1, WIDTH * count
+    # By layer: its annuity, its cost, its price to others; what is made, and sold to other firms,
+    # for a unit that the customer buys; and what of the billed price reaches it.
+    factor, cost, worth = work[:count], work[count : 2 * count], work[2 * count : 3 * count]
+    made, sold, reached = (
+        work[3 * count : 4 * count],
+        work[4 * count : 5 * count],
+        work[5 * count :],
+    )
+
+    for layer in range(count):
+        at = WIDTH * layer
+        if held[layer]:
+            for i in range(size):
+                factor[layer, i] = annuity(fields[at + RATE, i], fields[at + YEARS, i])
+        for i in range(size):
+            capital = fields[at + CAPITAL, i] * factor[layer, i] if held[layer] else 0.0
+            cost[layer, i] = fields[at + USD, i] + fields[at + PROGRAMME, i] + capital
+        for edge in range(edges):
+            if targets[edge] == layer:
+                paid = worth[sources[edge]] if market[edge] else cost[sources[edge]]
+                for i in range(size):
+                    times = factor[layer, i] if durable[edge] else 1.0
+                    cost[layer, i] += fields[units + edge, i] * paid[i] * times
+        for i in range(size):
+            used = fields[at + UTILIZATION, i]
+            cost[layer, i] = cost[layer, i] / used if 0 < used <= 1 else nan
+            kept = 1 - fields[at + MARGIN, i]
+            worth[layer, i] = cost[layer, i] / kept if kept > 0 else nan
+            made[layer, i] = sold[layer, i] = 0.0
+
+    for i in range(size):
+        made[last, i] = sold[last, i] = 1.0
+        price[to + i] = reached[last, i] = fields[units + edges, i] if billed else worth[last, i]
+    for layer in range(last, -1, -1):
+        at, below = WIDTH * layer, billed and layer > seller
+        for i in range(size):
+            start = made[layer, i] / fields[at + UTILIZATION, i]
+            usd[layer, 0, to + i] = start * (fields[at + USD, i] + fields[at + PROGRAMME, i])
+        if held[layer]:
+            for i in range(size):
+                worn = 1 / fields[at + YEARS, i]
+                start = made[layer, i] / fields[at + UTILIZATION, i] * fields[at + CAPITAL, i]
+                usd[layer, 1, to + i] = start * worn
+                usd[layer, 2, to + i] = start * (factor[layer, i] - worn)
+        for edge in range(edges):
+            if targets[edge] == layer:
+                source = sources[edge]
+                paid = worth[source] if market[edge] else cost[source]
+                for i in range(size):
+                    needed = made[layer, i] / fields[at + UTILIZATION, i] * fields[units + edge, i]
+                    if durable[edge]:
+                        worn = 1 / fields[at + YEARS, i]
+                        usd[layer, 2, to + i] += needed * paid[i] * (factor[layer, i] - worn)
+                        needed *= worn
+                    made[source, i] += needed
+                    sold[source, i] += needed if market[edge] else 0.0
+        if below:  # it keeps its margin and its costs of what reaches it, and passes on the rest
+            for i in range(size):
+                kept = fields[at + MARGIN, i] * reached[layer, i] if sold[layer, i] > 0 else 0.0
+                usd[layer, 3, to + i] = made[layer, i] * kept
+                own = fields[at + USD, i] + fields[at + PROGRAMME, i]
+                own += fields[at + CAPITAL, i] * factor[layer, i] if held[layer] else 0.0
+                rest = (reached[layer, i] - kept) * fields[at + UTILIZATION, i] - own
+                # Its one input, the layer before, is the last of the links that lead here.
+                for edge in range(edges):
+                    if targets[edge] == layer:
+                        reached[layer - 1, i] = rest / fields[units + edge, i]
+        elif billed and layer == seller:
+            for i in range(size):
+                usd[layer, 3, to + i] = made[layer, i] * (reached[layer, i] - cost[layer, i])
+        else:
+            for i in range(size):
+                usd[layer, 3, to + i] = sold[layer, i] * worth[layer, i] * fields[at + MARGIN, i]
