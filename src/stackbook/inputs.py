@@ -52,16 +52,22 @@ def uncertain(symbol: str, value: float | None = None, draws: int = DRAWS) -> ND
     A reader's own `value` moves the row's range in proportion; a share's odds, so that every
     draw stays a share. Raises ValueError for a negative value, or a share above 1.
     """
-    row = facts.parameter(symbol)
+    return drawn(facts.parameter(symbol), symbol, value, draws)
+
+
+def drawn(
+    row: facts.Uncertain, name: str, value: float | None = None, draws: int = DRAWS
+) -> NDArray[np.float64]:
+    """As `uncertain`, of a row of any table; the same `name` gives the same draws everywhere."""
     low, high = (row.central if end is None else end for end in (row.low, row.high))
     value = row.central if value is None else value
     if not 0 <= value <= (1 if row.share else inf):
         most = "1, as it is a share" if row.share else "any number above"
-        raise ValueError(f"{symbol}: {value:g} is out of range; give 0 to {most}")
+        raise ValueError(f"{row.symbol}: {value:g} is out of range; give 0 to {most}")
     if not row.share:
-        return value / row.central * spread(symbol, low, row.central, high, draws)
+        return value / row.central * spread(name, low, row.central, high, draws)
     odds = _odds(value) if value < 1 else inf
-    of_row = spread(symbol, _odds(low), _odds(row.central), _odds(high), draws)
+    of_row = spread(name, _odds(low), _odds(row.central), _odds(high), draws)
     share = 1 - 1 / (1 + odds / _odds(row.central) * of_row)
     share[0] = value
     return np.asarray(share)

@@ -117,3 +117,10 @@ def test_cottier_2024_price_performance():
 )
 def test_nan_outside_the_domain(kernel, args, assert_nan):
     assert_nan(kernel, args)
+
+
+@pytest.mark.parametrize(("rate", "book"), [(0.08, 1.0), (0.1, 4.7), (0.2, 12.0)])
+def test_book_life_pays_the_rate_on_book_capital(rate, book):
+    life = capital.book_life(rate, book)
+    assert life * capital.annuity(rate, life) - 1 == pytest.approx(rate * book)
+    assert capital.book_life(1e-6, book) == pytest.approx(2 * book - 1, rel=1e-4)

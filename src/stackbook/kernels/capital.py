@@ -1,6 +1,6 @@
 """What capital costs: discounting, annuities, user cost, depreciation."""
 
-from math import log, nan
+from math import inf, log, nan
 
 from stackbook.kernels.elementary import exp, expm1, log1p
 from stackbook.kernels.jit import formula
@@ -123,3 +123,25 @@ def economic_depreciation(oom_per_year: float) -> float:
     source: Cottier et al. 2024, hardware price-performance depreciation
     """
     return oom_per_year * log(10)
+
+
+@formula
+def book_life(rate: float, book_over_depreciation: float) -> float:
+    """Life at which an annuity pays depreciation and the rate on capital as accounts state them.
+
+    rate: cost of capital [1/yr], above 0
+    book_over_depreciation: net capital in the books over a year's depreciation [yr], 1 or more
+    returns: [yr], about twice the latter less one, as the mean asset is half written off
+    source: identity, years x annuity = 1 + rate x book_over_depreciation; by bisection
+    """
+    if not (rate > 0 and 1 <= book_over_depreciation < inf):
+        return nan
+    wanted = 1 + rate * book_over_depreciation
+    low, high = 1.0, wanted / rate
+    for _ in range(60):
+        middle = (low + high) / 2
+        if middle * annuity(rate, middle) < wanted:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
