@@ -2,9 +2,10 @@
 
 from collections import Counter
 from functools import cache
+from itertools import permutations
 
 import numpy as np
-from scipy import special
+from scipy import integrate, optimize, special, stats
 
 
 def huber_objective(theta, log_params, log_tokens, log_loss, weight, delta):
@@ -658,3 +659,126 @@ def dollars_plainly(chain, billed_usd=None, seller=None, draws=1):
     price = cost(last) / (1 - layers[last].margin) if billed_usd is None else billed_usd
     share(last, 1.0, price)
     return found
+
+
+def outages_plainly(suppliers, correlation, scenarios, seed, freedom=np.inf):
+    """Scenario, supplier, start and end of `shocks.simulate_outages`, of up to 2,000 scenarios."""
+    stream = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
+    root, rows = np.linalg.cholesky(correlation), []
+    for scenario in range(scenarios):
+        clock, going = np.zeros(len(root)), np.ones(len(root), bool)
+        while going.any():
+            score = root @ stream.standard_normal(len(root))
+            if freedom < np.inf:
+                chi_square = -2 * np.log(1 - stream.random(int(freedom) // 2)).sum()
+                below = stats.t.cdf(score * np.sqrt(freedom / chi_square), freedom)
+            else:
+                below = special.ndtr(score)
+            clock -= np.log1p(-below) / suppliers.failures_per_year
+            going &= clock < 1
+            if going.any():
+                lengths = np.exp(suppliers.sigma * (root @ stream.standard_normal(len(root))))
+                ends = clock + suppliers.outage_years * lengths
+                rows += [(scenario, k, clock[k], ends[k]) for k in np.flatnonzero(going)]
+    return tuple(map(np.array, zip(*rows, strict=True)))
+
+
+def losses_plainly(rows, scenarios, suppliers, buyers):
+    """Output lost by scenario and firm, from the rows of `outages_plainly`."""
+    scenario, *columns = rows
+    lost = np.zeros((scenarios, len(buyers.dependency)))
+    for i in range(scenarios):
+        events = [column[scenario == i] for column in columns]
+        if events[0].size:
+            for firm in range(lost.shape[1]):
+                lengths, short, _ = shortages(events, suppliers, buyers, firm)
+                lost[i, firm] = lengths @ short.max(axis=1)
+    return lost
+
+
+def shortages(events, suppliers, buyers, firm):
+    """Of each stretch of time its length, what a firm lacks by layer, and who is down."""
+    supplier, start, end = events
+    in_layer = np.equal.outer(suppliers.layer, np.arange(suppliers.layer.max() + 1))
+
+    def between(moments):
+        middle = (moments[1:] + moments[:-1]) / 2
+        up = (start <= middle[:, None]) & (middle[:, None] < end)
+        down = (up @ np.equal.outer(supplier, np.arange(len(in_layer)))).astype(bool)
+        works = 1 - (down * suppliers.share * suppliers.cut) @ in_layer
+        missed = (down * buyers.dependency[firm] * suppliers.cut) @ in_layer
+        return middle, missed * (1 - buyers.substitution[firm] * works), down
+
+    moments = np.unique([*start, *end])
+    *_, short = between(moments)[:2]
+    used = np.vstack([np.zeros(short.shape[1]), np.cumsum(short.T * np.diff(moments), axis=1).T])
+    empty = np.full(short.shape[1], np.inf)  # when each layer's inventory is used up
+    for layer, held in enumerate(buyers.inventory_years[firm]):
+        after = np.flatnonzero(used[1:, layer] > held)
+        if after.size:
+            at = after[0]
+            empty[layer] = moments[at] + (held - used[at, layer]) / short[at, layer]
+    moments = np.unique([*moments, *empty[empty < np.inf]])
+    middle, short, down = between(moments)
+    return np.diff(moments), short * (middle[:, None] > empty), down
+
+
+def blamed_plainly(events, suppliers, buyers, firm):
+    """Each supplier's part of what one scenario costs a firm: layers in all orders."""
+    parts = np.zeros(len(suppliers.layer))
+    for length, short, down in zip(*shortages(events, suppliers, buyers, firm), strict=True):
+        orders = list(permutations(range(len(short))))
+        for order in orders:
+            for n, layer in enumerate(order):
+                added = max(short[list(order[: n + 1])]) - max(short[list(order[:n])], default=0.0)
+                if added > 0:
+                    missed = down * buyers.dependency[firm] * suppliers.cut
+                    missed = missed * (suppliers.layer == layer)
+                    parts += length * added / len(orders) * missed / missed.sum()
+    return parts
+
+
+def fleet_path_plainly(demand, supply, ages, ordered, periods, per_year):
+    """One path without surprise, vintage by vintage: rents and additions."""
+    d, s, dt = demand, supply, 1 / per_year
+    growth, expected = (np.broadcast_to(g, periods) for g in (d.growth, d.expected_growth))
+    life, lead = round(s.life_years / dt), round(s.lead_years / dt)
+    made = {-age: number for age, number in enumerate(ages)}
+    for t, number in enumerate(ordered):
+        made[t] = made.get(t, 0) + number
+    wanted, rents, additions = d.wanted, [], dict(enumerate(ordered))
+
+    def cost(date):
+        return s.cost_usd_per_hour * (1 + s.cost_growth) ** (date * dt)
+
+    def entry(date):
+        """Rent whose value over life, by numerical integration, is the multiple of capital."""
+
+        def today(rate):
+            flow = integrate.quad(lambda t: (1 + rate) ** t * (1 + s.rate) ** -t, 0, s.life_years)
+            return 8760 * s.availability * flow[0]
+
+        capital = s.capital_usd * (1 + s.capital_growth) ** (date * dt)
+        return (s.multiple * capital + cost(date) * today(0)) / today(s.rent_growth)
+
+    for t in range(periods):
+        if t:
+            wanted *= (1 + growth[t - 1]) ** dt
+        at = t + lead
+        if at < periods:
+            hoped = wanted * np.prod((1 + expected[t:at]) ** dt)
+            needed = hoped * (entry(at) / d.rent_usd_per_hour) ** -d.elasticity
+            alive = (n for v, n in made.items() if at - life < v <= at and cost(v) <= entry(at))
+            most = np.broadcast_to(s.most_per_year, periods)[at] * dt
+            order = min(max(needed - sum(alive), 0), most)
+            made[at] = made.get(at, 0) + order
+            additions[at] = additions.get(at, 0) + order
+        alive = [(cost(v), n) for v, n in made.items() if t - life < v <= t]
+
+        def excess(log_rent, alive=alive, wanted=wanted):
+            rent = np.exp(log_rent)
+            supplied = sum(n for c, n in alive if c < rent)
+            return wanted * (rent / d.rent_usd_per_hour) ** -d.elasticity - supplied
+
+        rents.append(np.exp(optimize.bisect(excess, -40, 40, xtol=1e-13)))
+    return rents, [additions.get(t, 0) for t in range(periods)]

@@ -178,11 +178,11 @@ def gross_outputs(coefficients: ArrayLike, demand: ArrayLike) -> Floats:
     return np.maximum(outputs, 0.0)  # below it by rounding only
 
 
-def integration(apart: Chain, together: Chain, flexibility_usd: Any = 0.0) -> Saving:
+def integration(apart: Chain, together: Chain, forgone_usd: Any = 0.0) -> Saving:
     """What a unit costs less under another chain of the same layers, part by part.
 
     apart, together: chains that differ in owners, numbers, or both [1]
-    flexibility_usd: worth of the freedom to choose again that `together` gives up [USD]
+    forgone_usd: worth of the freedom to choose again that `together` gives up [USD]
     returns: Saving [USD], exact, and the same in whatever order the changes are made
     source: Shapley 1953, the mean over all orders, of the price of `anatomy`
     """
@@ -209,7 +209,7 @@ def integration(apart: Chain, together: Chain, flexibility_usd: Any = 0.0) -> Sa
         return anatomy(Chain(layers, links, owners)).price_usd
 
     saved = [-part for part in shapley(list(groups), price)]
-    return Saving._make([*saved, -np.asarray(flexibility_usd)])
+    return Saving._make([*saved, -np.asarray(forgone_usd)])
 
 
 def _at(field: Any, draw: int) -> float:
