@@ -166,10 +166,8 @@ def test_forms_refuse_what_they_cannot_show():
         charts.bridge([("a", 1.0), ("a", 2.0)], x_title="(USD)", total="b")
     with pytest.raises(ValueError, match="positive"):
         charts.bridge([("a", 1.0), ("b", 0.0)], x_title="(ratio)", total="c", factors=True)
-    table = pl.DataFrame({"row": ["r"], "part": ["memory"], "value": [-1.0]})
+    table = pl.DataFrame({"row": ["r"], "part": ["memory"], "value": [1.0]})
     names = {"row": "row", "part": "part", "value": "value", "x_title": "price (USD)"}
-    with pytest.raises(ValueError, match="negative"):
-        charts.stacked(table, **names, scale=charts.layer_scale(["memory"]))
     with pytest.raises(ValueError, match="no colour for memory"):
         charts.stacked(table, **names, scale=charts.layer_scale(["cloud"]))
     zero = capex().with_columns(usd=0.0)
@@ -252,6 +250,20 @@ def test_stacked_bars_end_at_a_whole_tick(end, ticks):
     axes = [layer["encoding"]["x"] for layer in spec["layer"]]
     assert [axis["scale"]["domain"] for axis in axes] == [[0.0, ticks[-1]]] * 3
     assert [axis["axis"]["values"] for axis in axes] == [ticks] * 3
+
+
+def test_negative_parts_of_a_stack_stand_left_of_zero():
+    parts, usd = ["foundry", "memory", "cloud"], [150.0, -50.0, -10.0, 30.0, 40.0, 20.0]
+    table = pl.DataFrame({"row": [*"aaabbb"], "part": parts * 2, "usd": usd})
+    names = {"row": "row", "part": "part", "value": "usd", "x_title": "price (USD)"}
+    spec = charts.stacked(table, **names, scale=charts.layer_scale(parts)).to_dict()
+    (rows,) = spec["datasets"].values()
+    ends = [(row["_low"], row["_high"]) for row in rows]
+    assert ends[:3] == [(0.0, 150.0), (0.0, -50.0), (-50.0, -60.0)]
+    assert ends[3:] == [(0.0, 30.0), (30.0, 70.0), (70.0, 90.0)]
+    bar, *words = spec["layer"]
+    assert bar["encoding"]["x"]["scale"]["domain"] == [-100.0, 150.0]
+    assert len(words) == 1, "both bars add up to 90, which none of them has to say"
 
 
 def test_ranges_hold_every_dot_and_bar_and_draw_none_without_ends():

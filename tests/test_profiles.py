@@ -86,15 +86,22 @@ def test_research_and_other_costs_are_the_labs_own():
     assert loaded[profiles.SELLER, 0] == pytest.approx(2.0)
 
 
+def test_a_layer_at_no_price_adds_nothing():
+    free = profiles.chain(AZURE, terms={"network_usd": 0.0}, draws=FEW)
+    assert not anatomy(free, 6.0, profiles.SELLER).usd[AT["network"]].any()
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
+        ({"terms": {"cloud_utilization": 1.2}}, "cloud_utilization = 1.2: give 0 to 1"),
+        ({"terms": {"discount": -0.1}}, "discount = -0.1: give 0 to 1"),
         ({"name": "OpenAI on Orcale"}, r"no profile .* \(did you mean OpenAI on Oracle\?\)"),
         ({"owners": {"clouds": "OpenAI"}}, r"no layer 'clouds' \(did you mean cloud\?\)"),
         ({"terms": {"royalti": 0.1}}, r"no term 'royalti' \(did you mean royalty\?\)"),
     ],
 )
-def test_unknown_names_are_told_with_the_nearest(given, said):
+def test_what_a_reader_gives_wrong_is_named(given, said):
     with pytest.raises(StackbookError, match=said):
         profiles.chain(**{"name": AZURE, "draws": FEW, **given})
 

@@ -208,8 +208,9 @@ def validate(
         typer.Argument(
             metavar="[SECTION]",
             help="A: chips, B: systems and network, C: data centers and power, D: scaling laws and "
-            "training, E: serving and prices of tokens, F: cloud platforms; or a case such as "
-            "D20; or training, or serving: what was measured, row by row.",
+            "training, E: serving and prices of tokens, F: cloud platforms, G: structure of the "
+            "market, I: the joined stack; or a case such as D20; or training, or serving: what "
+            "was measured, row by row.",
         ),
     ] = "",
     rows: Annotated[

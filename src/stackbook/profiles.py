@@ -131,12 +131,13 @@ def chain(
         charge = held * annuity(rate, years)
         rent = (seen.operating_income - rate * seen.capital) * revenue
         own = np.maximum(usd - rent - charge, 0.0)
+        kept = price - (own + charge + inputs)
         return Layer(
             own,
             capital_usd=held,
             rate=rate,
             years=years,
-            margin=1 - (own + charge + inputs) / price,
+            margin=np.divide(kept, price, out=np.zeros_like(kept), where=kept != 0),
         )
 
     energy = accounts("energy")  # what regulators let it earn is its normal return
@@ -222,6 +223,8 @@ def _uncertain(row: dict[str, Any]) -> facts.Uncertain:
 
 def _drawn(row: facts.Uncertain, value: float | None, draws: int) -> NDArray[np.float64]:
     """Equal rows of two profiles are one fact, and have the same draws."""
+    if value is not None and row.share and not 0 <= value <= 1:
+        raise StackbookError(f"{row.symbol} = {value:g}: give 0 to 1, as it is a share")
     if row.central == 0:  # nothing that a range could be in proportion to
         return np.full(draws + 1, value or 0.0)
     if row.share and row.high == 1:  # its odds have no end

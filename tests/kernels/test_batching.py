@@ -140,7 +140,7 @@ def test_load_law(load):
 
 @settings(max_examples=50)
 @given(streams(), st.integers(1, 3), st.booleans())
-def test_every_token_is_paid_once(requests, count, together):
+def test_invariant_4_every_token_is_paid_once(requests, count, together):
     """At a second a token, replicas are busy for as many seconds as there is work."""
     pace, replica = Pace(np.arange(31.0) + 1e-300, 0, 0, 0), Replica(5000, 0, 30, 30, together)
     served = batching.serve(requests, pace, replica, count)

@@ -32,6 +32,11 @@ def test_annuity_without_interest_is_straight_line(rate, years):
     assert capital.annuity(rate, years) == pytest.approx(1 / years, rel=1e-9)
 
 
+@given(st.sampled_from([5e-324, -5e-324, 1e-310, 1e-290]), st.floats(0.3, 40))
+def test_annuity_at_rates_next_to_none_is_straight_line(rate, years):
+    assert capital.annuity(rate, years) == pytest.approx(1 / years, rel=1e-12)
+
+
 @given(rates)
 def test_annuity_of_endless_life_is_the_rate(rate):
     assert capital.annuity(rate, np.inf) == rate

@@ -223,6 +223,41 @@ def test_bad_numbers_are_named(change, said):
         chain.anatomy(good._replace(**change))
 
 
+@pytest.mark.parametrize(
+    ("change", "billed", "said"),
+    [
+        ({"layers": (Layer(1.0, utilization=0.0), Layer(1.0))}, 5.0, "Layer 0.utilization = 0"),
+        ({"layers": (Layer(1.0), Layer(1.0, utilization=2.0))}, 5.0, "Layer 1.utilization = 2"),
+        ({"layers": (Layer(1.0), Layer(1.0, margin=1.5))}, 5.0, "Layer 1.margin = 1.5"),
+        ({"links": (Link(0, 1, 0.0),)}, 5.0, r"Link\(0, 1\).units = 0: give a number above 0"),
+        ({"links": ()}, 5.0, "Layer 1 has 0 links from above: give one"),
+        ({"links": (Link(0, 1, 0.5),) * 2}, 5.0, "Layer 1 has 2 links from above: give one"),
+        ({}, np.array([5.0, np.nan]), "billed_usd = nan: give a finite"),
+    ],
+)
+def test_a_billed_price_hides_no_bad_numbers(change, billed, said):
+    good = Chain((Layer(1.0), Layer(1.0)), (Link(0, 1, 1.0),), ("A", "B"))
+    with pytest.raises(ValueError, match=said):
+        chain.anatomy(good._replace(**change), billed, 0)
+
+
+@pytest.mark.parametrize("usd", [np.ones(4), np.ones((3, 1)), np.ones(0)])
+def test_arrays_of_other_lengths_are_named(usd):
+    pair = Chain((Layer(np.ones(3)), Layer(usd)), (Link(0, 1, 1.0),), ("A", "B"))
+    with pytest.raises(ValueError, match=r"Layer 1.usd of shape"):
+        chain.anatomy(pair)
+
+
+def test_coefficients_and_integration_name_what_is_wrong():
+    pair = Chain((Layer(1.0), Layer(1.0)), (Link(0, 1, 1.0),), ("A", "B"))
+    idle = pair._replace(layers=(Layer(1.0), Layer(1.0, utilization=0.0)))
+    with pytest.raises(ValueError, match=r"Layer 1.utilization = 0"):
+        chain.coefficients(idle)
+    longer = Chain((Layer(1.0),) * 3, pair.links, ("A", "B", "C"))
+    with pytest.raises(ValueError, match="other layers or links"):
+        chain.integration(pair, longer)
+
+
 def test_shapley_gives_the_glove_game_of_the_textbooks():
     """One left glove, two right ones: 2/3, 1/6, 1/6."""
     value = lambda who: float("left" in who and len(who) > 1)  # noqa: E731

@@ -366,7 +366,7 @@ def test_rents_of_2023_to_2026_have_the_signs_that_were_seen():
     ("demand", "supply", "message"),
     [
         (DEMAND._replace(growth=-1), SUPPLY, "Demand.growth = -1"),
-        (DEMAND._replace(growth=[0.1, 0.2]), SUPPLY, "one number or 20"),
+        (DEMAND._replace(growth=[0.1, 0.2]), SUPPLY, "Demand.growth of shape .* or 20"),
         (DEMAND, SUPPLY._replace(cost_growth=0.1), "Supply.cost_growth"),
         (DEMAND, SUPPLY._replace(multiple=0.9), "Supply.multiple"),
         (DEMAND, SUPPLY._replace(life_years=0.1), "Supply.life_years"),
@@ -376,6 +376,12 @@ def test_rents_of_2023_to_2026_have_the_signs_that_were_seen():
 def test_bad_paths_are_named(demand, supply, message):
     with pytest.raises(ValueError, match=message):
         fleet.fleet_path(demand, supply, 1e5, 0, 20, 4, 1, 0)
+
+
+@pytest.mark.parametrize("ages", [[], [[1.0, 2.0]]])
+def test_a_fleet_has_ages(ages):
+    with pytest.raises(ValueError, match=r"^fleet: give"):
+        fleet.fleet_path(DEMAND, SUPPLY, ages, 0, 20, 4, 1, 0)
 
 
 def test_formulas_are_nan_outside_their_domain(assert_nan):

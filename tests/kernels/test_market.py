@@ -575,6 +575,13 @@ def test_mixed_bundles_bring_no_less_and_rivals_take_no_less_than_nothing(cost_a
         assert met.sales.surplus >= alone.sales.surplus - 1e-9
 
 
+@pytest.mark.parametrize("costs", [(0.9, 0.0), (0.0, 0.95), (0.99, 0.2), (0.999, 0.999)])
+def test_mixed_bundles_bring_more_than_prices_apart(costs):
+    """McAfee, McMillan and Whinston 1989: wherever values are independent, at any cost."""
+    apart, mixed = (market.bundling(how, *costs) for how in ("separate", "mixed"))
+    assert mixed.profit > apart.profit * (1 + 1e-5)
+
+
 @pytest.mark.parametrize("costs", [(0.0, 0.0), (0.3, 0.1)])
 def test_mixed_bundles_before_a_rival_bring_no_less(costs):
     mixed = market.bundling_entry("mixed", *costs)
@@ -608,6 +615,14 @@ def test_mixed_bundles_before_a_rival_bring_no_less(costs):
         (
             lambda: market.bargained_inputs(10, 1, 1.5, [0], 2, [0], False, 0.5),
             "sameness = 1.5: give 0 to 1",
+        ),
+        (
+            lambda: market.bargained_inputs(10, 1, 1, [0, 0], 2, [0, 1, 2], False, 0.5),
+            r"own_costs_usd of shape \(2,\): give one, or one for each firm",
+        ),
+        (
+            lambda: market.bargained_inputs(np.inf, 1, 1, [0], 2, [0], False, 0.5),
+            "choke_usd = inf: give a finite number above 0",
         ),
         (lambda: market.bundle_sales(0.5, -0.5, 1.0), "price_b = -0.5: give 0 or more"),
         (lambda: market.bundling("tied"), "how = 'tied': give separate, pure or mixed"),

@@ -243,10 +243,36 @@ def test_fewer_bytes_are_never_slower_and_leave_more_room(case, field):
 
 
 @given(cases(), st.floats(1.01, 2))
-def test_a_larger_batch_is_slower_for_each_and_faster_for_all(case, factor):
+def test_invariant_10_a_larger_batch_is_slower_for_each_and_faster_for_all(case, factor):
     name, sizes, rest, batch = case
-    one, more = (serving.decode_seconds(layout(name, *sizes), *rest, b) for b in (batch, batch * 2))
-    assert one * (1 - 1e-12) <= more <= 2 * one * (1 + 1e-12)
+    more = batch * factor
+    slow, slower = (serving.decode_seconds(layout(name, *sizes), *rest, b) for b in (batch, more))
+    assert slow * (1 - 1e-12) <= slower <= slow * factor * (1 + 1e-12)
+
+
+@given(cases(), st.integers(1, 5))
+def test_invariant_10_drafts_help_at_most_by_the_tokens_that_are_accepted(case, drafts):
+    """Leviathan et al. 2023: at most (1 - a^(d + 1)) / (1 - a), and that less what drafts cost."""
+    name, sizes, (c, e, p, t), batch = case
+    m = layout(name, *sizes)
+    plain, drafted = (
+        serving.decode_seconds(m, c, e, p._replace(drafts=n), t, batch) for n in (0, drafts)
+    )
+    a = t.acceptance
+    most = (1 - a ** (drafts + 1)) / (1 - a) if a < 1 else drafts + 1
+    assert serving.accepted(a, drafts) == pytest.approx(most)
+    assert plain / drafted <= most * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("acceptance", [0.0, 0.3, 0.85])
+def test_invariant_10_a_frontier_that_may_draft_is_never_below_one_that_may_not(acceptance):
+    m, c, t = layout("DeepSeek V3", 0.5625), B200, CHAT._replace(acceptance=acceptance)
+    without, free = (
+        serving.frontier(m, c, HOPPER, t, SPEEDS, serving.plans(m, c, 16, drafts), inf, FEW)
+        for drafts in ((0,), (0, 1, 2))
+    )
+    assert (free.output_per_s >= without.output_per_s).all()
+    assert (free.output_per_s > without.output_per_s).any() == (acceptance > 0)
 
 
 @pytest.mark.parametrize("drafts", [1, 2, 3])
@@ -435,7 +461,7 @@ def test_frontier_is_the_best_of_all_points(name, ttft, apart):
         np.testing.assert_array_equal(ours, other)
 
 
-def test_frontier_falls_with_speed_and_what_it_names_does_it():
+def test_invariant_10_frontier_falls_with_speed_and_what_it_names_does_it():
     m, c, e, t = layout("DeepSeek V3", 0.5625), B200, HOPPER, CHAT
     options = serving.plans(m, c, 16)
     found = serving.frontier(m, c, e, t, SPEEDS, options)

@@ -314,7 +314,8 @@ def test_shortfall_is_subadditive():
     ("changes", "words"),
     [
         ({"cut": [1.2]}, "Suppliers.cut = 1.2: give 0 to 1"),
-        ({"failures_per_year": [np.nan]}, "Suppliers.failures_per_year = nan: give 0 or more"),
+        ({"failures_per_year": [np.nan]}, "Suppliers.failures_per_year = nan: give a finite"),
+        ({"cut": [1, 1], "share": [1, 0, 0]}, r"Suppliers.cut of shape \(2,\): give a number, or"),
         ({"layer": [0.5]}, "Suppliers.layer = .* give whole numbers"),
         ({"layer": [-1]}, "Suppliers.layer = -1: give whole numbers"),
     ],
@@ -350,8 +351,10 @@ def test_correlation_that_cannot_be():
     ("suppliers", "buyers", "words"),
     [
         (ONE, ALL._replace(dependency=[[1, 0]]), "give a row for each firm and a column"),
+        (ONE, ALL._replace(dependency=[1]), r"dependency of shape \(1,\): give a row for each"),
+        (ONE, ALL._replace(substitution=np.ones((3, 3))), r"substitution of shape \(3, 3\): give"),
         (ONE, ALL._replace(substitution=1.5), "Buyers.substitution = 1.5: give 0 to 1"),
-        (ONE, ALL._replace(inventory_years=-1), "Buyers.inventory_years = -1: give 0 or more"),
+        (ONE, ALL._replace(inventory_years=-1), "Buyers.inventory_years = -1: give a finite nu"),
         (
             ONE._replace(layer=[0, 0], share=[0.7, 0.7]),
             ALL._replace(dependency=[[1, 0]]),

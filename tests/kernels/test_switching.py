@@ -272,6 +272,10 @@ def test_bad_shares_are_named():
         switching.undercut_proof_costs([1], [1])
     with pytest.raises(ValueError, match="vendors"):
         switching.two_periods(1, 2000, 1000, CUSTOMERS, 0.9)
+    with pytest.raises(ValueError, match=r"bills_usd of shape \(1, 3\): give one for each of 2"):
+        switching.over_time([0.7, 0.1], WORTH, COST, CUSTOMERS)
+    with pytest.raises(ValueError, match=r"worth .* nan"):
+        switching.transitions([1.0, np.nan], [1.0, 1.0], CUSTOMERS)
 
 
 def test_formulas_are_nan_outside_their_domain(assert_nan):

@@ -186,22 +186,20 @@ def stacked(
 ) -> alt.LayerChart:
     """A horizontal bar for each `row`, stacked of its `part`s in the order of `scale`.
 
-    Parts that are wide enough show their value, each bar shows its total; the axis ends at a whole
-    tick. Raises ValueError for a negative value (a `bridge` shows those) or a part that `scale` has
-    no colour for.
+    Parts that are wide enough show their value, each bar shows its total unless all have the same;
+    the axis ends at whole ticks. Negative parts stand left of zero. Raises ValueError for a part
+    that `scale` has no colour for.
     """
     colours = dict(zip(scale.domain, scale.range, strict=True))
     if missing := set(table[part]) - set(colours):
         raise ValueError(f"the scale has no colour for {', '.join(sorted(missing))}")
-    if (table[value] < 0.0).any():
-        raise ValueError(f"{value} is negative in a stacked bar; use a bridge")
     names = table[row].unique(maintain_order=True).to_list()
     order = pl.col(part).replace_strict(list(colours), list(range(len(colours))))
     table = (
         table.select(row, part, value)
         .sort(pl.col(row).replace_strict(names, list(range(len(names)))), order)
         .with_columns(
-            _high=pl.col(value).cum_sum().over(row),
+            _high=pl.col(value).cum_sum().over(row, pl.col(value) < 0.0),
             _text=pl.col(part).replace_strict({k: _text_on(c) for k, c in colours.items()}),
         )
         .with_columns(
@@ -209,18 +207,22 @@ def stacked(
             _middle=pl.col("_high") - pl.col(value) / 2.0,
         )
     )
-    total = pl.col(value).sum()
-    totals = table.group_by(row, maintain_order=True).agg(_total=total).rename({row: "_row"})
+    bars = table.group_by(row, maintain_order=True).agg(
+        _total=pl.col(value).sum(), _end=pl.col("_high").max(), _start=pl.col("_high").min()
+    )
+    totals = bars.select(pl.col(row).alias("_row"), "_total", "_end")
+    first, *others = totals["_total"]
+    same = bool(others) and all(math.isclose(first, other, rel_tol=1e-9) for other in others)
 
-    ticks = _ticks_to(float(max(totals["_total"])))
-    end = ticks[-1]
+    ticks = _ticks_to(float(max(0.0, *bars["_end"])), float(min(0.0, *bars["_start"])))
+    start, end = ticks[0], ticks[-1]
     # No label is cut: as many columns as have room for the widest, beside the names of the rows.
     # `react` off: `width` is still that of the whole chart, and the legend keeps its height.
     widest, beside = (6 * max(map(len, texts)) + 24 for texts in (colours, names))
     columns = f"max(1, floor((width - {beside}) / {widest}))"
     fitting = alt.param("legend_columns", expr=columns, react=False)
     legend = alt.Legend(columns=alt.ExprRef("legend_columns"), labelLimit=0, offset=12)
-    across = alt.Scale(domain=[0.0, end], nice=False)
+    across = alt.Scale(domain=[start, end], nice=False)
     down = alt.Scale(domain=names)
     up = alt.Y(row, type="nominal", scale=down, title=None, axis=_NAMES)
     bar = (
@@ -235,7 +237,8 @@ def stacked(
         )
     )
     wide = (
-        f"length(format(datum['{value}'], '{format}')) * 7 + 6 < datum['{value}'] / {end} * width"
+        f"length(format(datum['{value}'], '{format}')) * 7 + 6 < "
+        f"abs(datum['{value}']) / {end - start} * width"
     )
     inside = (
         alt.Chart(table)
@@ -253,12 +256,12 @@ def stacked(
         .mark_text(align="left", dx=6, fontWeight="bold")
         .encode(
             alt.Y("_row:N", scale=down, title=None, axis=_NAMES),
-            _along("_total", x_title, across, format, ticks),
+            _along("_end", x_title, across, format, ticks),
             alt.Text("_total:Q", format=format),
         )
     )
     return alt.LayerChart(
-        layer=[bar, inside, beyond],
+        layer=[bar, inside] if same else [bar, inside, beyond],
         height=BAR * len(names),
         resolve={"scale": {"color": "independent"}},
     ).add_params(fitting)
@@ -393,11 +396,13 @@ def _decades(domain: list[float]) -> list[float]:
     return [float(f"{tick:.6g}") for tick in ticks if domain[0] <= tick <= domain[1]]
 
 
-def _ticks_to(end: float) -> list[float]:
-    """From zero to the first tick at or beyond `end`, in at most six steps of 2, 5 or 10."""
-    unit = 10.0 ** math.floor(math.log10(end)) if end > 0.0 else 1.0
-    step = next(s for s in (0.2 * unit, 0.5 * unit, unit, 2.0 * unit) if end <= 6.0 * s)
-    return [float(f"{step * k:.6g}") for k in range(max(1, math.ceil(end / step - 1e-9)) + 1)]
+def _ticks_to(end: float, start: float = 0.0) -> list[float]:
+    """Whole ticks from `start`, 0 or less, to `end`, 0 or more; about six steps of 2, 5 or 10."""
+    span = end - start
+    unit = 10.0 ** math.floor(math.log10(span)) if span > 0.0 else 1.0
+    step = next(s for s in (0.2 * unit, 0.5 * unit, unit, 2.0 * unit) if span <= 6.0 * s)
+    first, last = math.floor(start / step + 1e-9), max(1, math.ceil(end / step - 1e-9))
+    return [float(f"{step * k:.6g}") for k in range(first, last + 1)]
 
 
 def _apart(values: list[float], domain: list[float], log: bool, height: float) -> list[float]:

@@ -29,9 +29,10 @@ def annuity(rate: float, years: float) -> float:
     returns: [1/yr]
     source: Short et al. 1995 (NREL/TP-462-5173), uniform capital recovery factor
     """
-    # No branch, so that LLVM makes SIMD of it: both are computed, one is selected.
+    # No branch, so that LLVM makes SIMD of it: both are computed, one is selected. A rate next to
+    # the smallest of all numbers has few digits left in the product.
     factor = -rate / expm1(-years * log1p(rate))
-    factor = factor if rate != 0 else 1 / years
+    factor = factor if abs(rate) > 1e-290 else 1 / years
     return factor if rate > -1 and years > 0 else nan
 
 

@@ -97,12 +97,15 @@ def anatomy(
     """
     layers, links, owners = chain
     last = len(layers) - 1
-    seller = last if seller is None else seller
-    _check(chain, seller if billed_usd is not None else last)
+    seller = last if seller is None or billed_usd is None else seller
+    _check(chain, seller)
     fields = [np.asarray(field, float) for layer in layers for field in layer]
     fields += [np.asarray(link.units, float) for link in links]
     fields.append(np.asarray(nan if billed_usd is None else billed_usd, float))
-    count = int(np.broadcast_shapes((1,), *(field.shape for field in fields))[0])
+    shapes = {field.shape for field in fields if field.size != 1}
+    if len(shapes) > 1 or any(len(shape) != 1 or 0 in shape for shape in shapes):
+        _check_numbers(chain, billed_usd, seller)
+    count = shapes.pop()[0] if shapes else 1
     varied = [(row, field) for row, field in enumerate(fields) if field.size > 1]
     same = np.array([nan if field.size > 1 else field.item() for field in fields])
 
@@ -133,8 +136,9 @@ def anatomy(
             )
 
     on_threads(some, list(parts[:-1]), list(parts[1:]))
-    if not np.isfinite(found.price_usd).all():
-        _explain(chain, billed_usd)
+    if not (np.isfinite(found.price_usd).all() and np.isfinite(found.usd).all()):
+        _check_numbers(chain, billed_usd, seller)
+        raise ValueError("the chain has no finite price: its numbers are too large")
     return found
 
 
@@ -147,6 +151,8 @@ def coefficients(chain: Chain, draw: int = 0) -> Floats:
     source: Leontief 1936, input coefficients
     """
     count = len(chain.layers)
+    _check(chain, count - 1)
+    _check_numbers(chain, None, count - 1)
     matrix = np.zeros((count, count))
     for link in chain.links:
         target = chain.layers[link.target]
@@ -186,10 +192,12 @@ def integration(apart: Chain, together: Chain, forgone_usd: Any = 0.0) -> Saving
     returns: Saving [USD], exact, and the same in whatever order the changes are made
     source: Shapley 1953, the mean over all orders, of the price of `anatomy`
     """
-    if [link[:2] + link[3:] for link in apart.links] != [
-        link[:2] + link[3:] for link in together.links
-    ]:
-        raise ValueError("integration of chains with other links: give both the same")
+    one, other = (
+        (len(chain.layers), [link[:2] + link[3:] for link in chain.links])
+        for chain in (apart, together)
+    )
+    if one != other:
+        raise ValueError("integration of chains with other layers or links: give both the same")
     groups = {
         "margins": ("margin",),
         "capital": ("rate", "years"),
@@ -234,32 +242,50 @@ def _check(chain: Chain, seller: int) -> None:
                 f"Link({link.source}, {link.target}): layers below the seller, {seller}, "
                 "pass its output on and take nothing else"
             )
+    for below in range(seller + 1, last + 1):
+        inputs = sum(link.target == below for link in links)
+        if inputs != 1:
+            raise ValueError(
+                f"Layer {below} has {inputs} links from above: give one, as it is below the "
+                f"seller, {seller}, and passes its output on"
+            )
 
 
-def _explain(chain: Chain, billed_usd: Any) -> None:
-    """Name what is no number, or outside its domain."""
+def _check_numbers(chain: Chain, billed_usd: Any, seller: int) -> None:
+    """Name what is of another shape, no number, or outside its domain."""
+    finite = np.isfinite, "a finite number"
     bounds: dict[str, tuple[Any, str]] = {
         "rate": (lambda x: x > -1, "a number above -1"),
         "years": (lambda x: x > 0, "a number above 0"),
-        "utilization": (lambda x: (x > 0) & (x <= 1), "a share above 0"),
+        "utilization": (lambda x: (x > 0) & (x <= 1), "a share above 0, up to 1"),
         "margin": (lambda x: x < 1, "a number below 1"),
     }
     named = [
-        (f"Layer {number}.{field}", value, *bounds.get(field, (np.isfinite, "a finite number")))
+        (f"Layer {number}.{field}", value, *bounds.get(field, finite))
         for number, layer in enumerate(chain.layers)
         for field, value in layer._asdict().items()
     ]
+    bounds["units"] = (lambda x: x > 0, "a number above 0")  # by which a price is divided
     named += [
-        (f"Link({link.source}, {link.target}).units", link.units, np.isfinite, "a finite number")
+        (
+            *(f"Link({link.source}, {link.target}).units", link.units),
+            *(bounds["units"] if link.target > seller else finite),
+        )
         for link in chain.links
     ]
-    named.append(("billed_usd", billed_usd or 0.0, np.isfinite, "a finite number"))
+    named.append(("billed_usd", 0.0 if billed_usd is None else billed_usd, *finite))
+    shape: tuple[int, ...] = ()
     for name, value, good, wanted in named:
-        column = np.atleast_1d(np.asarray(value, float))
+        column = np.asarray(value, float)
+        shape = shape if column.size == 1 else shape or column.shape
+        if column.size != 1 and not (column.size and len(shape) == 1 and column.shape == shape):
+            raise ValueError(
+                f"{name} of shape {column.shape}: give a number, or one for each draw, as many "
+                "in all arrays"
+            )
         bad = column[~(np.isfinite(column) & good(column))]
         if bad.size:
             raise ValueError(f"{name} = {bad[0]:g}: give {wanted}")
-    raise ValueError("the chain has no finite price: its numbers are too large")
 
 
 @search
@@ -313,7 +339,9 @@ def _run(
 
     for i in range(size):
         made[last, i] = sold[last, i] = 1.0
-        price[to + i] = reached[last, i] = fields[units + edges, i] if billed else worth[last, i]
+        paid_usd = fields[units + edges, i] if billed else worth[last, i]
+        # A billed price tells nothing of numbers outside their domain; the sum of costs does.
+        price[to + i] = reached[last, i] = paid_usd if worth[last, i] == worth[last, i] else nan
     for layer in range(last, -1, -1):
         at, below = WIDTH * layer, billed and layer > seller
         for i in range(size):

@@ -465,11 +465,13 @@ def fleet_path(
         rent: Floats = owned[ages.size - 1 :] / per_hour
         return rent
 
-    growth, expected = (_by_period(g, periods) for g in (d.growth, d.expected_growth))
+    growth = _by_period("Demand.growth", d.growth, periods)
+    expected = _by_period("Demand.expected_growth", d.expected_growth, periods)
+    most = _by_period("Supply.most_per_year", s.most_per_year, periods)
     steps = np.log1p(growth) / per_year
     hoped = np.concatenate([[0.0], np.cumsum(np.log1p(expected) / per_year)])
     ends = np.minimum(np.arange(periods) + lead, periods)
-    known = hoped[ends] - hoped[:-1], pays(s.multiple), _by_period(s.most_per_year, periods)
+    known = hoped[ends] - hoped[:-1], pays(s.multiple), most
     numbers = float(d.wanted), float(d.rent_usd_per_hour), float(d.elasticity)
     shape = (paths, periods)
     wanted, rent, used, count, added = (np.zeros(shape) for _ in range(5))
@@ -506,10 +508,10 @@ def fleet_path(
     )
 
 
-def _by_period(value: ArrayLike, periods: int) -> Floats:
+def _by_period(name: str, value: ArrayLike, periods: int) -> Floats:
     column = np.asarray(value, float)
     if column.shape not in ((), (periods,)):
-        raise ValueError(f"by period: give one number or {periods}, not {column.size}")
+        raise ValueError(f"{name} of shape {column.shape}: give one number, or {periods}")
     return np.ascontiguousarray(np.broadcast_to(column, (periods,)))
 
 
@@ -526,8 +528,10 @@ def _check_path(
         if number < 1:
             raise ValueError(f"{name} = {number}: give 1 or more")
     for name, column in {"fleet": ages, "ordered": coming}.items():
-        if not ((column >= 0) & (column < inf)).all():
-            raise ValueError(f"{name}: give finite numbers of 0 or more")
+        if column.ndim != 1 or not ((column >= 0) & (column < inf)).all():
+            raise ValueError(f"{name}: give finite numbers of 0 or more, in a row")
+    if not ages.size:
+        raise ValueError("fleet: give accelerators of one age or more")
     for record in (demand, supply):
         for field, value in record._asdict().items():
             low, high, words = _BOUNDS.get(field, _POSITIVE)

@@ -1,7 +1,7 @@
 """Who holds a market, what margins on margins cost, who gives way, and whom one can shut out."""
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 from math import inf, nan, sqrt
 from typing import NamedTuple
 
@@ -121,7 +121,7 @@ def common_supplier(shares: ArrayLike, dependencies: ArrayLike) -> Common:
 
 def _shares(shares: ArrayLike) -> Floats:
     found = np.asarray(shares, float)
-    if found.ndim == 0 or found.shape[-1] == 0:
+    if found.ndim == 0 or found.size == 0:
         raise ValueError("shares: give at least one, firms on the last axis")
     if not (found >= 0).all():
         raise ValueError(f"shares = {found[~(found >= 0)][0]:g}: give 0 or more")
@@ -402,13 +402,23 @@ def bargained_inputs(
     returns: [USD]
     source: Horn and Wolinsky 1988, P_i = a - b (q_i + d sum of q_j), Cournot
     """
-    own, cost, supplier, inside, share = np.broadcast_arrays(
-        np.asarray(own_costs_usd, float), input_costs_usd, suppliers, integrated, weight
+    by_firm = {
+        "own_costs_usd": np.asarray(own_costs_usd, float),
+        "input_costs_usd": input_costs_usd,
+        "suppliers": suppliers,
+        "integrated": integrated,
+        "weight": weight,
+    }
+    number = max(map(np.size, by_firm.values()))
+    for name, column in by_firm.items():
+        if (shape := np.shape(column)) not in ((), (1,), (number,)) or shape == (0,):
+            raise ValueError(f"{name} of shape {shape}: give one, or one for each firm")
+    own, cost, supplier, inside, share = (
+        np.broadcast_to(column, number) for column in by_firm.values()
     )
-    if own.ndim != 1 or own.size == 0:
-        raise ValueError("own_costs_usd: give a number for each firm")
     for name, value in {"choke_usd": choke_usd, "slope_usd": slope_usd}.items():
-        _above(name, np.asarray(value, float), 0.0)
+        if not 0 < value < inf:
+            raise ValueError(f"{name} = {value:g}: give a finite number above 0")
     _at_least("own_costs_usd", own, 0.0)
     _at_least("input_costs_usd", cost, 0.0)
     if not 0 <= sameness <= 1:
@@ -757,12 +767,17 @@ def bundling(how: str, cost_a: float = 0.0, cost_b: float = 0.0) -> Offer:
     if how == "pure":
         return tied(_best(lambda price: -tied(price).profit, cost, 2.0))
 
-    def priced(prices: Floats) -> Offer:
-        a, b, both = np.maximum(prices, 0.0).tolist()
-        return _offer(a, b, both, cost_a, cost_b)
+    def priced(parts: Sequence[float]) -> Offer:
+        """At prices so far on the way from cost to the highest value."""
+        a, b, both = (max(part, 0.0) for part in parts)
+        prices = cost_a + a * (1 - cost_a), cost_b + b * (1 - cost_b), cost + both * (2 - cost)
+        return _offer(*prices, cost_a, cost_b)
 
-    guess = [(2 + cost_a) / 3, (2 + cost_b) / 3, (4 - sqrt(2)) / 3 + cost / 2]
-    return priced(_near(lambda prices: -priced(prices).profit, guess, 1e-10))
+    # Where one good has little left over its cost, prices apart are the best near by, though not
+    # of all, so that we look everywhere before we look closely.
+    grid = product(*(np.linspace(0, 1, count).tolist() for count in (9, 9, 17)))
+    first = max(grid, key=lambda parts: priced(parts).profit)
+    return priced(_near(lambda parts: -priced(parts.tolist()).profit, first, 1e-10).tolist())
 
 
 def rival_reply(price_a: float, price_b: float, price_both: float, cost_b: float = 0.0) -> Offer:

@@ -325,7 +325,7 @@ def diversified(suppliers: Suppliers, buyers: Buyers, supplier: int, share: floa
     layer = _suppliers(suppliers).layer
     if not 0 <= supplier < layer.size:
         raise ValueError(f"supplier = {supplier}: give a number from 0 to {layer.size - 1}")
-    dependency = np.array(buyers.dependency, float)
+    dependency = _dependency(buyers, layer.size)
     others = (layer == layer[supplier]) & (np.arange(layer.size) != supplier)
     dependency[:, supplier] += share * dependency[:, others].sum(axis=1)
     dependency[:, others] *= 1 - share
@@ -480,8 +480,15 @@ _BOUNDS = {
 
 def _suppliers(suppliers: Suppliers) -> Suppliers:
     """Columns of one length, and in bounds."""
-    columns = np.broadcast_arrays(np.zeros(1), *(np.asarray(each, float) for each in suppliers))[1:]
-    found = Suppliers(*map(np.ascontiguousarray, columns))
+    given = Suppliers(*(np.asarray(each, float) for each in suppliers))
+    count = max(each.size for each in given)
+    for field, each in given._asdict().items():
+        if each.shape not in ((), (1,), (count,)) or not each.size:
+            raise ValueError(
+                f"Suppliers.{field} of shape {each.shape}: give a number, or one for each of "
+                f"{count} suppliers"
+            )
+    found = Suppliers(*(np.ascontiguousarray(np.broadcast_to(each, count)) for each in given))
     _check(found)
     if (found.layer % 1).any():
         raise ValueError(f"Suppliers.layer = {found.layer}: give whole numbers of 0 or more")
@@ -491,17 +498,21 @@ def _suppliers(suppliers: Suppliers) -> Suppliers:
 def _given(outages: Outages, suppliers: Suppliers, buyers: Buyers) -> tuple[Any, ...]:
     """What `_lose` takes after outages."""
     each = _suppliers(suppliers)
-    dependency = np.ascontiguousarray(buyers.dependency, float)
-    if dependency.ndim != 2 or dependency.shape[1] != each.layer.size:
-        raise ValueError(
-            f"Buyers.dependency of shape {dependency.shape}: give a row for each firm and a column "
-            f"for each of {each.layer.size} suppliers"
-        )
+    dependency = _dependency(buyers, each.layer.size)
     if outages.supplier.size and outages.supplier.max() >= each.layer.size:
         raise ValueError(f"outages of supplier {outages.supplier.max()}: there are fewer suppliers")
     shape = len(dependency), int(each.layer.max()) + 1
-    by_layer = (np.broadcast_to(np.asarray(field, float), shape) for field in buyers[1:])
-    checked = Buyers(dependency, *map(np.ascontiguousarray, by_layer))
+    by_layer = {}
+    for name in ("substitution", "inventory_years"):
+        field = np.asarray(getattr(buyers, name), float)
+        padded = (1,) * (2 - field.ndim) + field.shape
+        if len(padded) > 2 or not all(n in (1, m) for n, m in zip(padded, shape, strict=True)):
+            raise ValueError(
+                f"Buyers.{name} of shape {field.shape}: give a number, or a row for each of "
+                f"{shape[0]} firms and a column for each of {shape[1]} layers"
+            )
+        by_layer[name] = np.ascontiguousarray(np.broadcast_to(field, shape))
+    checked = Buyers(dependency, **by_layer)
     _check(checked)
     for layer in range(shape[1]):
         of_it = each.layer == layer
@@ -514,9 +525,19 @@ def _given(outages: Outages, suppliers: Suppliers, buyers: Buyers) -> tuple[Any,
     return each.layer, each.share, each.cut, *checked
 
 
+def _dependency(buyers: Buyers, suppliers: int) -> Floats:
+    found = np.array(buyers.dependency, float)
+    if found.ndim != 2 or found.shape[1] != suppliers or not found.size:
+        raise ValueError(
+            f"Buyers.dependency of shape {found.shape}: give a row for each firm and a column for "
+            f"each of {suppliers} suppliers"
+        )
+    return found
+
+
 def _check(record: Suppliers | Buyers) -> None:
     for field, column in record._asdict().items():
-        high, wanted = _BOUNDS.get(field, (inf, "0 or more"))
+        high, wanted = _BOUNDS.get(field, (inf, "a finite number of 0 or more"))
         bad = column[~((column >= 0) & (column <= high) & (column < inf))]
         if bad.size:
             raise ValueError(f"{type(record).__name__}.{field} = {bad[0]:g}: give {wanted}")

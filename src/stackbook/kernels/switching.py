@@ -159,6 +159,11 @@ def over_time(
     source: transitions, and newcomers who choose without a switching cost
     """
     now, bills = _shares(shares), np.atleast_2d(np.asarray(bills_usd, float))
+    if bills.shape[1:] != (now.size - 1,):
+        raise ValueError(
+            f"bills_usd of shape {bills.shape}: give one for each of {now.size - 1} vendors, and "
+            "a row for each year"
+        )
     rows, switched, surplus = [now], [], []
     for bill in bills:
         parts, best = _parts(worth_usd, bill, customers)
@@ -218,6 +223,8 @@ def _parts(
             "give 0 to 1, above 0, above -1"
         )
     gains = np.append((worth - bills) / annuity(c.rate, c.years), 0.0)
+    if not (gains < inf).all():
+        raise ValueError(f"vendors: worth {worth} less bills {bills}: give numbers, none infinite")
     leaves = np.full((gains.size, gains.size), c.switching_usd)
     np.fill_diagonal(leaves, 0.0)
     leaves[-1, :] = leaves[:, -1] = 0.0  # to buy from none costs nothing, nor to begin

@@ -23,6 +23,8 @@ from . import (
     scaling,
     serving_cases,
     serving_prices,
+    stack,
+    structure,
     training,
     training_cost,
 )
@@ -42,6 +44,8 @@ CASES: dict[Key, Callable[[], float]] = {
     **serving_prices.CASES,
     **serving_cases.CASES,
     **cloud.CASES,
+    **structure.CASES,
+    **stack.CASES,
 }
 
 
