@@ -613,7 +613,8 @@ def dollars_plainly(chain, billed_usd=None, seller=None, draws=1):
     def factor(layer):
         rate, years = np.broadcast_arrays(layer.rate, layer.years)
         with np.errstate(all="ignore"):
-            return np.where(rate == 0, 1 / years, -rate / np.expm1(-years * np.log1p(rate)))
+            repays = -rate / np.expm1(-years * np.log1p(rate))  # has no digits at the least rates
+            return np.where(abs(rate) < 1e-290, 1 / years, repays)
 
     @cache
     def cost(number):

@@ -114,3 +114,20 @@ def test_each_layer_has_a_colour_and_accounts_of_companies():
         seen = profiles.accounts(layer)
         assert 0 < seen.operating_income < 1 and seen.capital > seen.depreciation > 0
     assert profiles.accounts("accelerator", "Nvidia") != profiles.accounts("accelerator")
+
+
+def test_who_makes_chips_and_servers_sells_the_rack_at_the_price_of_both():
+    apart = profiles.chain(profiles.REFERENCE, draws=FEW)
+    joined = profiles.chain(profiles.REFERENCE, owners={"server": "Nvidia"}, draws=FEW)
+    accounts_of_makers = profiles.accounts("server", "server makers")
+    assert profiles.accounts("server", "Nvidia") == accounts_of_makers  # it has none of its own
+    assert market_price(joined, "server") == pytest.approx(market_price(apart, "server"))
+    assert anatomy(joined).price_usd == pytest.approx(anatomy(apart).price_usd)
+
+
+def test_design_partners_have_the_margin_of_their_own_accounts():
+    partner, broadcom = (
+        profiles.accounts("chip supply", o) for o in ("design partners", "Broadcom")
+    )
+    assert partner.operating_income < 0.2 < 0.5 < broadcom.operating_income
+    assert partner.capital == broadcom.capital  # the only one that is known

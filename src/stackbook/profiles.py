@@ -76,18 +76,19 @@ def profile(name: str) -> Profile:
 
 
 def accounts(layer: str, owner: str = "") -> Accounts:
-    """Means over companies of a layer, each of its last year that tells; the owner's alone if any.
+    """Means over companies of a layer, each of its last year that tells; an owner's alone if any.
 
     Income and depreciation are of one year; capital, over that year's revenue, may be of another.
     """
     rows = facts.rows("layer_accounts", "layer", layer, "layer").sort("period")
-    own = rows.filter(company=owner)
-    columns = ("operating_income", "depreciation", "capital")
-    shares = [pl.col(f"{column}_usd") / pl.col("revenue_usd") for column in columns]
-    last = (own if own["capital_usd"].count() else rows).group_by("company", maintain_order=True)
-    found = last.agg(share.drop_nulls().last() for share in shares)
-    means = found.select(pl.col(f"{column}_usd").mean() for column in columns)
-    return Accounts(*means.row(0))
+
+    def mean(column: str) -> float:
+        share = (pl.col(column) / pl.col("revenue_usd")).drop_nulls()
+        by = rows.group_by("company", "owner", maintain_order=True).agg(share.last()).drop_nulls()
+        own = by.filter(owner=owner)
+        return float(np.mean((own if own.height else by)[column].to_numpy()))
+
+    return Accounts(*map(mean, ("operating_income_usd", "depreciation_usd", "capital_usd")))
 
 
 def company(name: str, symbol: str, draws: int = DRAWS) -> NDArray[np.float64]:
@@ -149,6 +150,9 @@ def chain(
         accelerator = priced("accelerator", chip_usd - inputs, inputs)
         network = priced("network", t["network_usd"])
         server = priced("server", t["server_usd"], chip_usd)
+        if owners["server"] == owners["accelerator"]:  # sells at one price what it buys at cost
+            kept = accelerator.margin * chip_usd / (chip_usd + t["server_usd"])
+            server = server._replace(margin=server.margin + kept)
     else:
         supply = priced("chip supply", chip_usd - parts, parts)
         accelerator = Layer(0.0, t["programme_usd"])

@@ -147,6 +147,15 @@ def test_a_merger_alone_saves_margins_alone():
     assert found.capital == found.scale == found.performance == found.utilization == 0
 
 
+def test_terms_of_no_capital_save_nothing():
+    alike = tuple(Layer(1.0) for _ in range(COUNT))
+    rich = (Layer(1.0, capital_usd=10.0, rate=0.2, years=20.0), *alike[1:])
+    for pair in ((alike, rich), (rich, alike)):
+        found = chain.integration(*(Chain(layers, LINKS, ("A",) * COUNT) for layers in pair))
+        assert found.capital == pytest.approx(0.0, abs=1e-12)
+        assert found.performance.item() == pytest.approx(found.total.item())
+
+
 def test_two_layers_by_hand():
     """A chip of 60 and a margin of 0.4 costs 100; in a cloud 10% a year and 5 years."""
     parts = Layer(60.0, margin=0.4), Layer(0.5, rate=0.1, years=5.0, utilization=0.5, margin=0.2)

@@ -206,11 +206,25 @@ def integration(apart: Chain, together: Chain, forgone_usd: Any = 0.0) -> Saving
         "utilization": ("utilization",),
     }
 
+    durable = {link.target for link in apart.links if link.durable}
+
+    def lives(layers: tuple[Layer, ...], others: tuple[Layer, ...]) -> list[Layer]:
+        """Who holds no capital has no terms of capital to change: those of the other chain."""
+        return [
+            layer
+            if number in durable or np.any(np.asarray(layer.capital_usd) != 0)
+            else layer._replace(rate=other.rate, years=other.years)
+            for number, (layer, other) in enumerate(zip(layers, others, strict=True))
+        ]
+
+    befores = lives(apart.layers, together.layers)
+    afters = lives(together.layers, apart.layers)
+
     def price(changed: tuple[str, ...]) -> Floats:
         fields = [field for name in changed for field in groups[name]]
         layers = tuple(
             before._replace(**{field: getattr(after, field) for field in fields})
-            for before, after in zip(apart.layers, together.layers, strict=True)
+            for before, after in zip(befores, afters, strict=True)
         )
         links = together.links if "performance" in changed else apart.links
         owners = together.owners if "margins" in changed else apart.owners

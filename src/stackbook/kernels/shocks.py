@@ -33,7 +33,8 @@ class Suppliers(NamedTuple):
 class Buyers(NamedTuple):
     """Who depends on them. What a firm has of no supplier here never fails.
 
-    A firm whose dependency is the suppliers' shares is the market.
+    A firm whose dependency is the suppliers' shares is the market. Inventories are used up at the
+    full rate, also while another layer limits output.
     """
 
     dependency: Any  # share of a firm's (row) input of the layer that a supplier (column) gives [1]

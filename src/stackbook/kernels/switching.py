@@ -131,7 +131,10 @@ class History(NamedTuple):
     switched: Floats
     """Who changed to another vendor, of those who had one and stayed in the market, by year."""
     surplus_usd: Floats
-    """Gain over buying from none, less switching costs, mean of customers, by year [USD]."""
+    """Gain over buying from none, less switching costs, mean of customers, by year [USD].
+
+    Each year it is seen anew over all years to come, so that years do not add up.
+    """
 
 
 def transitions(worth_usd: ArrayLike, bills_usd: ArrayLike, customers: Customers) -> Floats:
