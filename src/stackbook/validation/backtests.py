@@ -299,7 +299,7 @@ def nvidia_margin() -> Change:
 
 
 def share_sold() -> Change:
-    """Of two quarters, which orders of before decide: the same whatever buyers want now."""
+    """Of two quarters, which orders of before decide, whatever buyers want now and chips cost."""
     demand = fleet.Demand(1e6, 2.0, facts.central("eps"), 1.0, 1.0)
     supply = fleet.Supply(
         *(50_000.0, 0.0, 0.35, 0.0, 0.0, 0.95, 0.1, 5.0),
@@ -363,7 +363,7 @@ class _Asked(NamedTuple):
     used: bool = False
 
 
-LISTS = "lists of those who hold customers do not clear the market: it has no say in when they move"
+LISTS = "a list for customers who are locked in does not follow the market, nor tell when it will"
 SCARCE = "scarcity raised rents before dearer chips came; the clearing rent, not the cost, moved"
 
 _ASKED = [

@@ -77,10 +77,10 @@ def hour(profile: str) -> float:
     return float(anatomy(profiles.until(profiles.chain(profile), "cloud")).price_usd[0])
 
 
-def margin() -> float:
-    """Of a lab that rents, after the share of who bills, before research."""
-    found = divided(profiles.REFERENCE, False)
-    return float(found.usd[profiles.SELLER, :, 0].sum() / found.price_usd[0])
+def margin(profile: str = profiles.REFERENCE, loaded: bool = False) -> float:
+    """What a lab keeps of a dollar, after the share of who bills; research counted if loaded."""
+    found = divided(profile, loaded)
+    return float(found.usd[profiles.SELLER, 3, 0] / found.price_usd[0])
 
 
 # Bills of material before HBM rose by 20%, and HBM's share of them: Silicon Analysts 2026.
@@ -138,4 +138,7 @@ CASES: dict[tuple[str, str], Callable[[], float]] = {
     **{("I05", f"cost_{chip.lower()}"): partial(bill, chip) for chip in BILLS},
     ("I06", "amplification"): amplified,
     ("I07", "tco_h100"): h100_hour,
+    ("I08", "operating_loss"): lambda: -margin(loaded=True),
+    ("I09", "gross_margin_tpu"): partial(margin, "Anthropic on TPU"),
+    ("I09", "gross_margin_trainium"): partial(margin, "Anthropic on Trainium"),
 }

@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from stackbook import facts
-from stackbook.kernels import chips, datacenter, market, ownership, shapley, switching
+from stackbook.kernels import chips, datacenter, fleet, market, ownership, shapley, switching
 from stackbook.kernels.capital import annuity
 
 from .cloud import BILL
@@ -116,6 +116,32 @@ def airport(who: str) -> float:
     return float(dict(zip(NEEDS, parts, strict=True))[who])
 
 
+PRESSURES = "downstream", "downstream_own_input", "downstream_own_margin", "rival", "upstream"
+
+
+def vertical_pressure(what: str) -> float:
+    """Two rivals that ask 20 for a product with an input of 10, all margins a half."""
+    response = 0.5 * 10 / 20  # of the rival's price to that of its input
+    turning = float(market.share_elasticity(0.5, 1.0, response))
+    diverted = market.vertical_diversion(0.4, 0.5, turning, response)
+    up = market.vguppi_upstream(diverted, 0.5, 20.0, 10.0)
+    down = partial(market.vguppi_downstream, 0.25, 0.5, 10.0, 20.0)
+    found = {
+        "upstream": up,
+        "rival": market.vguppi_rival(up, 0.5, 10.0, 20.0, turning),
+        "downstream": down(0.0, 10.0, 0.0),
+        "downstream_own_margin": down(0.5, 10.0, 0.0),
+        "downstream_own_input": down(0.5, 10.0, turning),
+    }
+    return float(found[what])
+
+
+def bus_riders(nest_correlation: float) -> float:
+    """Share of each of two alike buses beside a car that is as good."""
+    buyers = fleet.Buyers(0.5, nest_correlation, 1.5, 3.0, 100.0)
+    return float(fleet.choices([3.0, 3.0, 3.0], ["car", "bus", "bus"], buyers).shares[1])
+
+
 def equity_over_content() -> float:
     """Of a gigawatt: what Nvidia would have put into OpenAI over what it would have sold it."""
     rows = facts.table("natural_experiments").filter(
@@ -165,5 +191,10 @@ CASES: dict[tuple[str, str], Callable[[], float]] = {
     ("G14", "pure_bundle_price"): lambda: market.bundling("pure").price_both,
     ("G15", "equity_over_content"): equity_over_content,
     ("G16", "leaving"): leaving_a_model,
+    **{("G18", each): partial(vertical_pressure, each) for each in PRESSURES},
+    ("G19", "bus_share"): partial(bus_riders, 0.0),
+    ("G19", "bus_share_nested"): partial(bus_riders, 1 - 1e-9),
+    ("G20", "bundle_price"): lambda: market.bundling_entry("pure").price_both,
+    ("G20", "profit"): lambda: market.bundling_entry("pure").profit,
     **{("G17", who.lower()): partial(stake, who) for who in ("Amazon", "Nvidia", "SoftBank")},
 }
