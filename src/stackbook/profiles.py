@@ -75,6 +75,7 @@ def profile(name: str) -> Profile:
     )
 
 
+@cache
 def accounts(layer: str, owner: str = "") -> Accounts:
     """Means over companies of a layer, each of its last year that tells; an owner's alone if any.
 

@@ -130,19 +130,17 @@ def economic_depreciation(oom_per_year: float) -> float:
 def book_life(rate: float, book_over_depreciation: float) -> float:
     """Life at which an annuity pays depreciation and the rate on capital as accounts state them.
 
-    rate: cost of capital [1/yr], above 0
+    rate: cost of capital [1/yr], 1e-9 or more
     book_over_depreciation: net capital in the books over a year's depreciation [yr], 1 or more
     returns: [yr], about twice the latter less one, as the mean asset is half written off
-    source: identity, years x annuity = 1 + rate x book_over_depreciation; by bisection
+    source: identity, years x annuity = 1 + rate x book_over_depreciation; by Newton's method
     """
-    if not (rate > 0 and 1 <= book_over_depreciation < inf):
+    if not (rate >= 1e-9 and 1 <= book_over_depreciation < inf):
         return nan
-    wanted = 1 + rate * book_over_depreciation
-    low, high = 1.0, wanted / rate
-    for _ in range(60):
-        middle = (low + high) / 2
-        if middle * annuity(rate, middle) < wanted:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
+    force = log1p(rate)
+    wanted = (1 + rate * book_over_depreciation) * force / rate  # x / (1 - exp(-x)), x = force n
+    x = min(2 * (wanted - 1), wanted)  # above the root, and the function is convex
+    for _ in range(6):
+        gone = -expm1(-x)
+        x -= (x / gone - wanted) * gone * gone / (gone - x * (1 - gone))
+    return x / force

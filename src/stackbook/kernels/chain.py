@@ -115,9 +115,7 @@ def anatomy(
     durable = np.array([link.durable for link in links], bool)
     market = np.array([owners[link.source] != owners[link.target] for link in links], bool)
     held = np.array([np.any(fields[WIDTH * at + CAPITAL] != 0) for at in range(last + 1)], bool)
-    held[targets[durable]] = (
-        True  # an annuity is slow, so that only those who hold capital have one
-    )
+    held[targets[durable]] = True  # an annuity is slow: only who holds capital has one
 
     found = Anatomy(np.zeros((last + 1, len(KINDS), count)), np.empty(count))
     parts = np.linspace(0, count, min(16, 1 + count // (8 * _BLOCK)) + 1).astype(int)
@@ -125,7 +123,7 @@ def anatomy(
     def some(start: int, end: int) -> None:
         scratch = np.empty((len(fields), _BLOCK))
         scratch[:] = same[:, None]
-        work = np.empty((6 * (last + 1), _BLOCK))
+        work = np.empty((6 * (last + 1) + 2, _BLOCK))
         for at in range(start, end, _BLOCK):
             size = min(_BLOCK, end - at)
             for row, field in varied:
@@ -136,7 +134,8 @@ def anatomy(
             )
 
     on_threads(some, list(parts[:-1]), list(parts[1:]))
-    if not (np.isfinite(found.price_usd).all() and np.isfinite(found.usd).all()):
+    # What is not finite upstream makes the price so; below the seller it shows in what is kept.
+    if not (np.isfinite(found.price_usd).all() and np.isfinite(found.usd[seller:, 3]).all()):
         _check_numbers(chain, billed_usd, seller)
         raise ValueError("the chain has no finite price: its numbers are too large")
     return found
@@ -321,78 +320,97 @@ def _run(
     """Fill `size` draws from number `to` on. Loops over draws are innermost: they become SIMD."""
     count, edges = usd.shape[0], sources.size
     last, units = count - 1, WIDTH * count
-    # By layer: its annuity, its cost, its price to others; what is made, and sold to other firms,
-    # for a unit that the customer buys; and what of the billed price reaches it.
-    factor, cost, worth = work[:count], work[count : 2 * count], work[2 * count : 3 * count]
-    made, sold, reached = (
-        work[3 * count : 4 * count],
-        work[4 * count : 5 * count],
-        work[5 * count :],
-    )
+    # By layer: its annuity, wear, cost, price to others; what is made for a unit that the customer
+    # buys (then what of it is paid for, idle time with it), what of it is sold to other firms.
+    factor, worn, cost = work[:count], work[count : 2 * count], work[2 * count : 3 * count]
+    worth, made = work[3 * count : 4 * count], work[4 * count : 5 * count]
+    sold = work[5 * count : 6 * count]
+    reached, rest = work[6 * count], work[6 * count + 1]  # of the billed price, to the seller
 
     for layer in range(count):
         at = WIDTH * layer
-        if held[layer]:
-            for i in range(size):
-                factor[layer, i] = annuity(fields[at + RATE, i], fields[at + YEARS, i])
+        own, total, asked = fields[at : at + WIDTH], cost[layer], worth[layer]
         for i in range(size):
-            capital = fields[at + CAPITAL, i] * factor[layer, i] if held[layer] else 0.0
-            cost[layer, i] = fields[at + USD, i] + fields[at + PROGRAMME, i] + capital
+            total[i] = own[USD, i] + own[PROGRAMME, i]
+        if held[layer]:
+            times, wear = factor[layer], worn[layer]
+            for i in range(size):
+                times[i] = annuity(own[RATE, i], own[YEARS, i])
+                wear[i] = 1 / own[YEARS, i]
+                total[i] += own[CAPITAL, i] * times[i]
         for edge in range(edges):
             if targets[edge] == layer:
+                needed = fields[units + edge]
                 paid = worth[sources[edge]] if market[edge] else cost[sources[edge]]
-                for i in range(size):
-                    times = factor[layer, i] if durable[edge] else 1.0
-                    cost[layer, i] += fields[units + edge, i] * paid[i] * times
+                if durable[edge]:
+                    for i in range(size):
+                        total[i] += needed[i] * paid[i] * factor[layer, i]
+                else:
+                    for i in range(size):
+                        total[i] += needed[i] * paid[i]
         for i in range(size):
-            used = fields[at + UTILIZATION, i]
-            cost[layer, i] = cost[layer, i] / used if 0 < used <= 1 else nan
-            kept = 1 - fields[at + MARGIN, i]
-            worth[layer, i] = cost[layer, i] / kept if kept > 0 else nan
-            made[layer, i] = sold[layer, i] = 0.0
-
+            used, kept = own[UTILIZATION, i], 1 - own[MARGIN, i]
+            right = (used > 0) & (used <= 1) & (kept > 0)
+            total[i] = total[i] / used
+            asked[i] = total[i] / kept if right else nan
+        made[layer, :size] = 0.0
+        sold[layer, :size] = 0.0
+    made[last, :size] = 1.0
+    sold[last, :size] = 1.0
     for i in range(size):
-        made[last, i] = sold[last, i] = 1.0
         paid_usd = fields[units + edges, i] if billed else worth[last, i]
         # A billed price tells nothing of numbers outside their domain; the sum of costs does.
-        price[to + i] = reached[last, i] = paid_usd if worth[last, i] == worth[last, i] else nan
+        price[to + i] = reached[i] = paid_usd if worth[last, i] == worth[last, i] else nan
+
     for layer in range(last, -1, -1):
-        at, below = WIDTH * layer, billed and layer > seller
-        for i in range(size):
-            start = made[layer, i] / fields[at + UTILIZATION, i]
-            usd[layer, 0, to + i] = start * (fields[at + USD, i] + fields[at + PROGRAMME, i])
-        if held[layer]:
-            for i in range(size):
-                worn = 1 / fields[at + YEARS, i]
-                start = made[layer, i] / fields[at + UTILIZATION, i] * fields[at + CAPITAL, i]
-                usd[layer, 1, to + i] = start * worn
-                usd[layer, 2, to + i] = start * (factor[layer, i] - worn)
-        for edge in range(edges):
-            if targets[edge] == layer:
-                source = sources[edge]
-                paid = worth[source] if market[edge] else cost[source]
+        at = WIDTH * layer
+        own, output, costs = fields[at : at + WIDTH], made[layer], usd[layer, 0, to : to + size]
+        rent = usd[layer, 3, to : to + size]
+        if billed and layer >= seller:
+            rest[:size] = reached[:size]
+            if layer == seller:
                 for i in range(size):
-                    needed = made[layer, i] / fields[at + UTILIZATION, i] * fields[units + edge, i]
-                    if durable[edge]:
-                        worn = 1 / fields[at + YEARS, i]
-                        usd[layer, 2, to + i] += needed * paid[i] * (factor[layer, i] - worn)
-                        needed *= worn
-                    made[source, i] += needed
-                    sold[source, i] += needed if market[edge] else 0.0
-        if below:  # it keeps its margin and its costs of what reaches it, and passes on the rest
-            for i in range(size):
-                kept = fields[at + MARGIN, i] * reached[layer, i] if sold[layer, i] > 0 else 0.0
-                usd[layer, 3, to + i] = made[layer, i] * kept
-                own = fields[at + USD, i] + fields[at + PROGRAMME, i]
-                own += fields[at + CAPITAL, i] * factor[layer, i] if held[layer] else 0.0
-                rest = (reached[layer, i] - kept) * fields[at + UTILIZATION, i] - own
-                # Its one input, the layer before, is the last of the links that lead here.
+                    rent[i] = output[i] * (reached[i] - cost[layer, i])
+            else:  # it keeps its margin and its costs, and passes on the rest to its one input
+                outside = sold[layer, 0] > 0
+                unit = fields[units]
                 for edge in range(edges):
                     if targets[edge] == layer:
-                        reached[layer - 1, i] = rest / fields[units + edge, i]
-        elif billed and layer == seller:
-            for i in range(size):
-                usd[layer, 3, to + i] = made[layer, i] * (reached[layer, i] - cost[layer, i])
+                        unit = fields[units + edge]
+                for i in range(size):
+                    kept = own[MARGIN, i] * reached[i] if outside else 0.0
+                    rent[i] = output[i] * kept
+                    spent = own[USD, i] + own[PROGRAMME, i]
+                    if held[layer]:
+                        spent += own[CAPITAL, i] * factor[layer, i]
+                    rest[i] = ((reached[i] - kept) * own[UTILIZATION, i] - spent) / unit[i]
+            reached[:size] = rest[:size]
         else:
             for i in range(size):
-                usd[layer, 3, to + i] = sold[layer, i] * worth[layer, i] * fields[at + MARGIN, i]
+                rent[i] = sold[layer, i] * worth[layer, i] * own[MARGIN, i]
+        for i in range(size):
+            output[i] /= own[UTILIZATION, i]
+            costs[i] = output[i] * (own[USD, i] + own[PROGRAMME, i])
+        if held[layer]:
+            depreciation, back = usd[layer, 1, to : to + size], usd[layer, 2, to : to + size]
+            times, wear = factor[layer], worn[layer]
+            for i in range(size):
+                capital = output[i] * own[CAPITAL, i]
+                depreciation[i] = capital * wear[i]
+                back[i] = capital * (times[i] - wear[i])
+        for edge in range(edges):
+            if targets[edge] == layer:
+                source, unit = sources[edge], fields[units + edge]
+                paid = worth[source] if market[edge] else cost[source]
+                supplied, outside = made[source], sold[source]
+                if durable[edge]:
+                    back, times, wear = usd[layer, 2, to : to + size], factor[layer], worn[layer]
+                    for i in range(size):
+                        stock = output[i] * unit[i]
+                        back[i] += stock * paid[i] * (times[i] - wear[i])
+                        supplied[i] += stock * wear[i]
+                        outside[i] += stock * wear[i] if market[edge] else 0.0
+                else:
+                    for i in range(size):
+                        supplied[i] += output[i] * unit[i]
+                        outside[i] += output[i] * unit[i] if market[edge] else 0.0
