@@ -632,3 +632,33 @@ def test_mixed_bundles_before_a_rival_bring_no_less(costs):
 def test_bad_numbers_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+rents_seen = st.lists(st.floats(0.05, 5), min_size=1, max_size=5)
+
+
+@given(rents_seen, st.floats(0.5, 5), st.floats(0.1, 10), st.floats(0.1, 10))
+def test_firms_linear_are_those_that_earn_the_rents_seen(rents, slope, sold, cost):
+    firms = market.firms_linear(slope, sold, rents)
+    assume((firms >= 1).all())
+    costs = np.full(len(rents), cost)
+    choke = slope * sold + costs.sum() + sum(rents)  # demand through what is sold and its price
+    found = market.successive_linear(choke, slope, costs, firms)
+    assert found.quantity == pytest.approx(sold, rel=1e-9)
+    assert found.profits == pytest.approx(sold * np.array(rents), rel=1e-6)
+
+
+@given(rents_seen, st.floats(1.5, 5), st.floats(1, 10))
+def test_firms_elastic_are_those_that_earn_the_rents_seen(rents, elasticity, cost):
+    costs = np.full(len(rents), cost)
+    firms = market.firms_elastic(elasticity, costs, rents)
+    assume((firms >= 1).all())
+    price = costs.sum() + sum(rents)
+    found = market.successive_elastic(elasticity, price, 1.0, costs, firms)
+    assert found.price == pytest.approx(price)
+    assert found.profits == pytest.approx(rents)
+
+
+def test_who_earns_nothing_is_one_of_many():
+    assert market.firms_linear(1.0, 1.0, [0.0, 0.5]).tolist() == [np.inf, 2.0]
+    assert market.firms_elastic(2.0, [1.0, 1.0], [0.0, 0.5])[0] == np.inf

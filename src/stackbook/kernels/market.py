@@ -232,6 +232,51 @@ def successive_elastic(
     return _succession(quantity, wholesale, costs, surplus, markups.prod(axis=-1))
 
 
+def firms_linear(slope_usd: ArrayLike, sold: ArrayLike, rents_usd: ArrayLike) -> Floats:
+    """Equal firms of each stage that would earn what is seen, where demand is a straight line.
+
+    slope_usd, sold: by which the price falls for a unit more [USD], and units [1], above 0
+    rents_usd: of each stage on a unit, above its costs and what it buys [USD], 0 or more
+    returns: [1] by stage; infinite where nothing is earned
+    source: Greenhut and Ohta 1979, `successive_linear` solved for the number of firms
+    """
+    rents = _rents(rents_usd)
+    fall = np.asarray(slope_usd, float) * np.asarray(sold, float)
+    _above("slope_usd x sold", fall, 0.0)
+    found = np.empty(np.broadcast_shapes((*fall.shape, 1), rents.shape))
+    steeper = fall
+    for stage in reversed(range(rents.shape[-1])):
+        earned = rents[..., stage]
+        found[..., stage] = steeper / np.where(earned > 0, earned, nan)
+        found[..., stage] = np.where(earned > 0, found[..., stage], inf)
+        steeper = steeper * (1 + 1 / found[..., stage])
+    return found
+
+
+def firms_elastic(elasticity: ArrayLike, costs_usd: ArrayLike, rents_usd: ArrayLike) -> Floats:
+    """Equal firms of each stage that would earn what is seen, where the elasticity is constant.
+
+    elasticity: of demand, positive [1]
+    costs_usd: of each stage on a unit, without what it buys from the one before [USD], 0 or more
+    rents_usd: of each stage on a unit, above its costs and what it buys [USD], 0 or more
+    returns: [1] by stage; infinite where nothing is earned
+    source: Cournot 1838, `successive_elastic` solved for the number of firms
+    """
+    rents, e = _rents(rents_usd), np.asarray(elasticity, float)
+    _above("elasticity", e, 0.0)
+    price = np.asarray(costs_usd, float).sum(axis=-1)[..., None] + np.cumsum(rents, axis=-1)
+    kept = e[..., None] * rents
+    return np.where(kept > 0, price / np.where(kept > 0, kept, 1.0), inf)
+
+
+def _rents(rents_usd: ArrayLike) -> Floats:
+    rents = np.asarray(rents_usd, float)
+    if not rents.ndim:
+        raise ValueError("rents_usd: give a number for each stage, on the last axis")
+    _at_least("rents_usd", rents, 0.0)
+    return rents
+
+
 def _stages(costs_usd: ArrayLike, firms: ArrayLike) -> tuple[Floats, Floats]:
     costs, count = np.asarray(costs_usd, float), np.asarray(firms, float)
     if not (costs.ndim and count.ndim and costs.shape[-1] == count.shape[-1] > 0):
