@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from stackbook.press.build import Told
     from stackbook.press.chapters import Book, Chapter, Value
 
+_WIDE = 60  # letters of bounds beside which a meaning still has room
 SHOWN = 20  # changed rows of a table, the largest first
 MEASURED = {"training": "throughput", "serving": "serving"}  # modules that read measurements
 
@@ -118,7 +119,7 @@ def params(chapter: NameOrAll = None, json_: Json = False) -> None:
         return
     rows = {
         each.name: [
-            [one.name, plain(one.default), one.unit, one.bounds, one.meaning]
+            [one.name, plain(one.default), one.unit, *_bounds_and_meaning(one)]
             for one in each.parameters.values()
         ]
         for each in chosen
@@ -143,6 +144,12 @@ def findings(chapter: NameOrAll = None, json_: Json = False) -> None:
         print(json.dumps(built, indent=1))
     else:
         _print_findings(built)
+
+
+def _bounds_and_meaning(one: Any) -> tuple[str, str]:
+    """Of a parameter: many choices stand where lines wrap."""
+    few = len(one.bounds) <= _WIDE
+    return (one.bounds, one.meaning) if few else ("a choice", f"{one.meaning}: {one.bounds}")
 
 
 def _measurements(section: str, path: str, json_: bool) -> None:

@@ -267,6 +267,12 @@ def test_coefficients_and_integration_name_what_is_wrong():
         chain.integration(pair, longer)
 
 
+def test_a_bill_below_nothing_is_refused():
+    good = Chain((Layer(1.0), Layer(1.0)), (Link(0, 1, 1.0),), ("A", "B"))
+    with pytest.raises(ValueError, match="billed_usd = -1: give a finite number, 0 or more"):
+        chain.anatomy(good, -1.0)
+
+
 def test_shapley_gives_the_glove_game_of_the_textbooks():
     """One left glove, two right ones: 2/3, 1/6, 1/6."""
     value = lambda who: float("left" in who and len(who) > 1)  # noqa: E731

@@ -103,7 +103,8 @@ def anatomy(
     fields += [np.asarray(link.units, float) for link in links]
     fields.append(np.asarray(nan if billed_usd is None else billed_usd, float))
     shapes = {field.shape for field in fields if field.size != 1}
-    if len(shapes) > 1 or any(len(shape) != 1 or 0 in shape for shape in shapes):
+    good = billed_usd is None or bool((fields[-1] >= 0).all())
+    if not good or len(shapes) > 1 or any(len(shape) != 1 or 0 in shape for shape in shapes):
         _check_numbers(chain, billed_usd, seller)
     count = shapes.pop()[0] if shapes else 1
     varied = [(row, field) for row, field in enumerate(fields) if field.size > 1]
@@ -286,7 +287,8 @@ def _check_numbers(chain: Chain, billed_usd: Any, seller: int) -> None:
         )
         for link in chain.links
     ]
-    named.append(("billed_usd", 0.0 if billed_usd is None else billed_usd, *finite))
+    billed = 0.0 if billed_usd is None else billed_usd
+    named.append(("billed_usd", billed, lambda x: x >= 0, "a finite number, 0 or more"))
     shape: tuple[int, ...] = ()
     for name, value, good, wanted in named:
         column = np.asarray(value, float)
