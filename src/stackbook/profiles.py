@@ -58,7 +58,7 @@ class Accounts(NamedTuple):
 
 @cache
 def names() -> tuple[str, ...]:
-    """The profiles of table `profiles`, in its order of reading."""
+    """The profiles of table `profiles`, in alphabetical order."""
     known = facts.table("profiles").select("profile").collect()["profile"].unique()
     return tuple(sorted(known))
 
