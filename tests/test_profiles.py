@@ -13,7 +13,7 @@ AZURE = "OpenAI on Azure"
 
 
 def central(chain, until):
-    return float(anatomy(profiles.until(chain, until)).price_usd[0])
+    return float(profiles.cost(chain, until)[0])
 
 
 def market_price(chain, layer):

@@ -292,7 +292,7 @@ def test_invariant_21_one_stack_of_capital_meets_two_costs_and_the_margin_betwee
     owned, rented = stack.hour("OpenAI on Azure"), stack.hour("OpenAI on Oracle")
     assert owned == pytest.approx(facts.central("tco_GB200_h"), rel=0.05)
     assert rented == pytest.approx(facts.central("tco_GB200_n"), rel=0.05)
-    lab = chain.anatomy(profiles.until(profiles.chain("OpenAI on Oracle"), "model")).price_usd[0]
+    lab = profiles.cost(profiles.chain("OpenAI on Oracle"))[0]
     assert lab == pytest.approx(facts.central("p_r3_GB200"), rel=0.05)
     assert 1 - rented / lab == pytest.approx(1 - 2.75 / 3.30, abs=0.003)
 
@@ -361,7 +361,7 @@ def test_invariant_19_first_indices_of_a_price_are_at_most_one_and_total_ones_at
             link._replace(units=units) if link.source == at else link for link in whole.links
         )
         apart = Chain(tuple(layers), links, tuple(profiles.LAYERS))
-        return chain.anatomy(profiles.until(apart, "model")).price_usd
+        return profiles.cost(apart)
 
     ends = [(0.0, 0.6), (0.03, 0.2), (3, 8), (0.4, 1.0), (0.6, 2.0)]
     first, total = indices(price, ends)

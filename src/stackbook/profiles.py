@@ -144,10 +144,9 @@ def chain(
 
     energy = accounts("energy")  # what regulators let it earn is its normal return
     chip_usd, parts = t["chip_usd"] * (1 - t["discount"]), t["package_usd"] + t["memory_usd"]
-    made = Layer(t["chip_other_usd"])
     if merchant:
         inputs = parts + t["chip_other_usd"]
-        supply = made
+        supply = Layer(t["chip_other_usd"])
         accelerator = priced("accelerator", chip_usd - inputs, inputs)
         network = priced("network", t["network_usd"])
         server = priced("server", t["server_usd"], chip_usd)
@@ -208,13 +207,27 @@ def until(whole: Chain, layer: str) -> Chain:
     return Chain(layers, links, whole.owners[:count])
 
 
+def cost(whole: Chain, layer: str = "model") -> NDArray[np.float64]:
+    """What a unit of its output costs the owner of a layer [USD]."""
+    return anatomy(until(whole, layer)).price_usd
+
+
+def changed(whole: Chain, **layers: Mapping[str, Any]) -> Chain:
+    """The chain with other numbers in some layers, in whose names _ may stand for a space."""
+    new = list(whole.layers)
+    for name, numbers in layers.items():
+        at = AT[name.replace("_", " ")]
+        new[at] = new[at]._replace(**numbers)
+    return whole._replace(layers=tuple(new))
+
+
 def billed(draws: int = DRAWS) -> NDArray[np.float64]:
     """What customers pay for a unit of service [USD].
 
     Revenue over what serving cost of the one lab of which both are told, times the rent of the
     reference profile.
     """
-    paid = anatomy(until(chain(REFERENCE, draws=draws), "model")).price_usd
+    paid = cost(chain(REFERENCE, draws=draws))
     return np.multiply(paid, company("OpenAI", "revenue_over_inference", draws))
 
 

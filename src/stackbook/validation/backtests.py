@@ -238,7 +238,7 @@ def rent_by_cost() -> Change:
 
 def hour(terms: dict[str, float]) -> float:
     chain = profiles.chain(profiles.REFERENCE, terms=terms, draws=1)
-    return float(anatomy(profiles.until(chain, "cloud")).price_usd[0])
+    return float(profiles.cost(chain, "cloud")[0])
 
 
 def token_price_by_cost() -> Change:
@@ -248,8 +248,8 @@ def token_price_by_cost() -> Change:
 
 def share_of_rent() -> float:
     """What the lab pays for machines over what customers pay."""
-    paid = anatomy(profiles.until(profiles.chain(profiles.REFERENCE, draws=1), "model"))
-    return float(paid.price_usd[0] / profiles.billed(1)[0])
+    paid = profiles.cost(profiles.chain(profiles.REFERENCE, draws=1))
+    return float(paid[0] / profiles.billed(1)[0])
 
 
 def micron_margin() -> Change:
@@ -278,7 +278,7 @@ def concession() -> Change:
     found = []
     for value in (eta.central, eta.low, eta.high):
         rented = profiles.chain("Anthropic on TPU", terms={"eta": float(value or 0)}, draws=1)
-        tpu = float(anatomy(profiles.until(rented, "model")).price_usd[0])
+        tpu = float(profiles.cost(rented)[0])
         option = min(max(worth - tpu, 0.0), worth - cost)  # below its cost nobody sells
         found.append(-float(market.concession(cost, worth, 0.0, option, weight)) / price)
     return _spread(found)

@@ -74,7 +74,7 @@ def error(part: Callable[[str, bool], Floats]) -> float:
 @cache
 def hour(profile: str) -> float:
     """What an accelerator-hour costs its owner."""
-    return float(anatomy(profiles.until(profiles.chain(profile), "cloud")).price_usd[0])
+    return float(profiles.cost(profiles.chain(profile), "cloud")[0])
 
 
 def margin(profile: str = profiles.REFERENCE, loaded: bool = False) -> float:
