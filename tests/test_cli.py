@@ -15,7 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
-from stackbook import cli, facts, home
+from stackbook import facts, home
+from stackbook.cli import book
 from stackbook.press.build import default_store
 from stackbook.press.chapters import Book, plain
 from stackbook.press.execution import Executed
@@ -126,9 +127,9 @@ def test_findings_of_one_chapter_can_be_chosen(
         made = {"metadata": {"stackbook": {"parameters": chapter.values({})}}}
         found = [{"name": "a_price", "value": 1.0, "unit": "USD", "why": name}]
         default_store().show(chapter, Executed(json.dumps(made), found, {}))
-    cli.findings()
+    book.findings()
     assert capsys.readouterr().out.count("a_price") == 2
-    cli.findings("layers/chips", json_=True)
+    book.findings("layers/chips", json_=True)
     assert json.loads(capsys.readouterr().out).keys() == {"layers/chips"}
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from stackbook import StackbookError, cli, facts, validation
+from stackbook import StackbookError, facts, validation
+from stackbook.cli import checks
 
 KEYS = facts.table("published_cases").select("case", "quantity").collect().rows()
 GOOD = ("A02", "gross_margin")
@@ -97,7 +98,7 @@ def test_a_wrong_result_fails_and_is_named(
     monkeypatch.setitem(validation.CASES, key, lambda: computed)
     for json_ in (False, True):
         with pytest.raises(StackbookError, match=f"1 of .* {key[0]} {key[1]}; correct the kernel"):
-            cli.validate(key[0], json_=json_)
+            checks.validate(key[0], json_=json_)
     shown = capsys.readouterr().out
     rows = json.loads(shown[shown.index("\n[") :], parse_constant=pytest.fail)
     assert len(rows) == len(validation.results(key[0])), "NaN is not JSON"
@@ -161,9 +162,9 @@ def test_a_result_of_zero_is_printed(
 ) -> None:
     row(monkeypatch, value=pl.lit(0.0))
     monkeypatch.setitem(validation.CASES, GOOD, lambda: 0.0)
-    cli.validate("")
+    checks.validate("")
     assert "nan" not in capsys.readouterr().out
-    cli.validate("", json_=True)
+    checks.validate("", json_=True)
     assert json.loads(capsys.readouterr().out)[0]["error"] is None
 
 

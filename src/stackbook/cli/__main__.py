@@ -1,0 +1,3 @@
+from stackbook.cli import main
+
+main()
