@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from stackbook import StackbookError, facts
+from stackbook.press import scenarios
 from stackbook.press.chapters import Book, Parameter, Value, assigned, declared, plain
 
 BOOK = Book()
@@ -99,7 +100,7 @@ def test_text_from_the_command_line_takes_the_type(line: str, text: str, value: 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "No such file or directory; give a YAML file or one of cheap-power, "),
+        (None, "No such file or directory; give a YAML file or one of base, cheap-power, "),
         ("a: [", "is not readable YAML: "),
         ("[" * 3000, "is not readable YAML: "),
         ("parameters: {x: 2020-13-45}", "is not readable YAML: "),
@@ -123,13 +124,12 @@ def test_an_unreadable_scenario_is_refused(
     elif content is not None:
         path.write_text(content)
     with pytest.raises(StackbookError) as error:
-        BOOK.scenario(str(path))
+        scenarios.scenario(BOOK, str(path))
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
 def test_shipped_scenarios_fit_the_book() -> None:
-    names = [path.stem for path in (BOOK.folder / "scenarios").glob("*.yml")]
-    assert names and all(BOOK.scenario(name) for name in names)
+    assert next(iter(scenarios.shipped(BOOK))) == scenarios.BASE
 
 
 def test_a_name_means_the_same_in_every_chapter() -> None:

@@ -438,9 +438,11 @@ def test_a_file_gives_the_same_bytes_wherever_it_lies(
         monkeypatch.chdir(tmp_path / place)
         Path("my.csv").write_text("a\n1\n")
         store = Store(tmp_path / place / "_build")
-        results.append(press.run(filed, store, {"filed": values}, scheduler=remote)["filed"])
+        case = {"filed": press.Case(filed.chapter("filed"), values)}
+        results.append(press.run(store, case, scheduler=remote)["filed"])
     Path("other.csv").write_text("a\n1\n")
-    other = press.run(filed, store, {"filed": {"runs": "other.csv"}})["filed"]
+    case = {"filed": press.Case(filed.chapter("filed"), {"runs": "other.csv"})}
+    other = press.run(store, case)["filed"]
     assert results[0] == results[1]
     assert other.notebook.replace("other.csv", "my.csv") == results[0].notebook
     assert other.findings == results[0].findings

@@ -31,6 +31,12 @@ def build(
         str | None,
         typer.Option(metavar="CHAPTER", help="Execute this chapter alone; the others stay."),
     ] = None,
+    all_: Annotated[
+        bool,
+        typer.Option(
+            "--all", help="The book under each of its scenarios, in one site with a switcher."
+        ),
+    ] = False,
     scheduler: Scheduler = None,
     force: Annotated[bool, typer.Option(help="Execute even what is known.")] = False,
 ) -> None:
@@ -39,9 +45,16 @@ def build(
     from stackbook.press.chapters import Book
 
     book, store = Book(), press.default_store()
+    if all_ and (only or p or scenario):
+        raise StackbookError(
+            "--all builds every scenario as it is; leave out --only, -p, --scenario"
+        )
     given = given_values(book, only, p, scenario)
     with Progress() as told:
-        press.build(book, store, given, only=only, scheduler=scheduler, force=force, told=told)
+        if all_:
+            press.build_all(book, store, scheduler=scheduler, force=force, told=told)
+        else:
+            press.build(book, store, given, only=only, scheduler=scheduler, force=force, told=told)
     print(f"site: {store.html / 'index.html'}")
 
 
@@ -65,13 +78,13 @@ def run(
     book, store = Book(), press.default_store()
     given = given_values(book, chapter, p, scenario)
     book.check(given, [book.chapter(chapter)])
-    work = {chapter: book.chapter(chapter).values(given)}
+    case = press.Case(book.chapter(chapter), book.chapter(chapter).values(given))
     with store.locked(), Progress() as told:
-        result = press.run(book, store, work, scheduler=scheduler, told=told)[chapter]
+        result = press.run(store, {chapter: case}, scheduler=scheduler, told=told)[chapter]
     if json_:
         print(
             json.dumps(
-                {"chapter": chapter, "parameters": work[chapter], "findings": result.findings},
+                {"chapter": chapter, "parameters": case.values, "findings": result.findings},
                 indent=1,
             )
         )

@@ -40,9 +40,10 @@ def given_values(
     book: "Book", chapter: str | None, assignments: list[str] | None, scenario: str | None
 ) -> "dict[str, Value]":
     """Parameters for `chapter`, or for all: a scenario's, as far as they apply, then `-p`."""
+    from stackbook.press import scenarios
     from stackbook.press.chapters import assigned
 
-    values = {} if scenario is None else book.scenario(scenario)
+    values = {} if scenario is None else scenarios.scenario(book, scenario).parameters
     if chapter is not None:
         known = book.chapter(chapter).parameters
         others = values.keys() - known.keys()

@@ -4,21 +4,24 @@ import hashlib
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import stackbook
 from stackbook import StackbookError, facts
 from stackbook.press import pages
 from stackbook.press.chapters import Book, Chapter, Value, Values
 from stackbook.press.execution import Executed, Failed, digest, execute
-from stackbook.press.store import STAGING, Store, write
+from stackbook.press.scenarios import BASE, shipped
+from stackbook.press.store import KEPT, SCENARIOS, STAGING, Store, write
 
 Told = Callable[[str, str], None]
 """Receives a chapter's name and what became of it: cached, executing, executed, failed, and
@@ -26,6 +29,13 @@ that it is back at the book's parameters."""
 
 _SCHEDULER_TIMEOUT = 10  # s
 _STAMP = ".made-from"  # in the site: what it was made from, and its shape
+
+
+class Case(NamedTuple):
+    """A chapter at some values."""
+
+    chapter: Chapter
+    values: dict[str, Value]
 
 
 def build(
@@ -46,86 +56,132 @@ def build(
     chosen = list(book.chapters.values()) if only is None else [book.chapter(only)]
     book.check(given, chosen)
     with store.locked():
-        work = {chapter.name: chapter.values(given) for chapter in chosen}
+        work = {chapter.name: Case(chapter, chapter.values(given)) for chapter in chosen}
         for chapter in book.chapters.values():
             if chapter.name not in work and store.shown(chapter) is None:
-                work[chapter.name] = chapter.values({})
-        results = run(book, store, work, scheduler=scheduler, force=force, told=told)
+                work[chapter.name] = Case(chapter, chapter.values({}))
+        results = run(store, work, scheduler=scheduler, force=force, told=told)
         for name, result in results.items():
-            chapter = book.chapters[name]
+            chapter, values = work[name]
             was = store.shown(chapter)
             store.show(chapter, result)
-            if was and chapter.changed(was.values) and not chapter.changed(work[name]):
+            if was and chapter.changed(was.values) and not chapter.changed(values):
                 told(name, "back at the book's parameters")
         pages.prepare(book, store)
-        render(store, told, force=force)
+        _publish(store, {"": store}, told, force=force)
+
+
+def build_all(
+    book: Book,
+    store: Store,
+    *,
+    scheduler: str | None = None,
+    force: bool = False,
+    told: Told = lambda chapter, state: None,
+) -> None:
+    """Bring the site up to date under every scenario of the book, with a switcher on each page.
+
+    The book's own values are at the root, the others under `scenarios/`. Raises as `build` does.
+    """
+    stories = shipped(book)
+    if BASE not in stories:
+        raise StackbookError(
+            f"there is no {book.folder}/scenarios/{BASE}.yml, the book at its own values; "
+            "write it with a title and `parameters: {}`"
+        )
+    stores = {name: store if name == BASE else store.under(name) for name in stories}
+    cases = {
+        _label(story, chapter.name): Case(chapter, chapter.values(parameters))
+        for story, parameters in ((name, each.parameters) for name, each in stories.items())
+        for chapter in book.chapters.values()
+    }
+    with store.locked():
+        results = run(store, cases, scheduler=scheduler, force=force, told=told)
+        for story, there in stores.items():
+            for name, chapter in book.chapters.items():
+                there.show(chapter, results[_label(story, name)])
+        both = {name: (stories[name], there) for name, there in stores.items()}
+        for story, there in stores.items():
+            pages.prepare(book, there, both, story)
+        _publish(store, {_label(name): each for name, each in stores.items()}, told, force=force)
+
+
+def _label(story: str, page: str = "") -> str:
+    """Where a page under a scenario is, in messages and in the site."""
+    return page if story == BASE else f"{SCENARIOS}/{story}/{page}".rstrip("/")
 
 
 def run(
-    book: Book,
     store: Store,
-    work: dict[str, dict[str, Value]],
+    cases: Mapping[str, Case],
     *,
     scheduler: str | None = None,
     force: bool = False,
     told: Told = lambda chapter, state: None,
 ) -> dict[str, Executed]:
-    """Results of the chapters named in `work`, at its values.
+    """Results of `cases` by their names; equal ones are executed once.
 
     Raises StackbookError if any failed, or a table that they may read breaks a rule.
     """
     results: dict[str, Executed] = {}
-    for name, values in work.items():
-        known = None if force else store.load(book.chapters[name], values)
+    twins: dict[str, list[str]] = {}
+    for name, case in cases.items():
+        twins.setdefault(repr(case), []).append(name)
+    missing: dict[str, Case] = {}
+    for names in twins.values():
+        case = cases[names[0]]
+        known = None if force else store.load(*case)
         if known:
-            results[name] = known
-            told(name, "cached")
-    missing = {name: values for name, values in work.items() if name not in results}
+            results |= dict.fromkeys(names, known)
+            for name in names:
+                told(name, "cached")
+        else:
+            missing[names[0]] = case
     failures: list[str] = []
     if missing:
         facts.package().check()
-        todo = [(book.chapters[name], values) for name, values in missing.items()]
-        for chapter, outcome in _executed(todo, scheduler, told):
-            failed = store.failed / f"{chapter.name}.ipynb"
+        for name, outcome in _executed(missing, scheduler, told):
+            failed = store.failed / f"{name}.ipynb"
             if isinstance(outcome, Failed):
-                told(chapter.name, "failed")
+                told(name, "failed")
                 failures.append(outcome.message)
                 if outcome.notebook:
                     write(failed, outcome.notebook)
                     failures[-1] += f" (up to there: {failed})"
                 continue
             _check_worker(outcome)
-            store.save(chapter, missing[chapter.name], outcome)
+            store.save(*missing[name], outcome)
             failed.unlink(missing_ok=True)
-            results[chapter.name] = outcome
-            told(chapter.name, "executed")
+            for twin in twins[repr(missing[name])]:
+                results[twin] = outcome
+                told(twin, "executed" if twin == name else "the same")
     if failures:
         raise StackbookError("; ".join(failures))
     return results
 
 
 def _executed(
-    todo: list[tuple[Chapter, dict[str, Value]]], scheduler: str | None, told: Told
-) -> Iterator[tuple[Chapter, Executed | Failed]]:
+    cases: Mapping[str, Case], scheduler: str | None, told: Told
+) -> Iterator[tuple[str, Executed | Failed]]:
     from distributed import as_completed
 
-    with _client(scheduler, len(todo)) as client:
+    with connected(scheduler, len(cases)) as client:
         futures = {}
-        for chapter, values in todo:
+        for name, (chapter, values) in cases.items():
             future = client.submit(execute, chapter, values, chapter.files(values), pure=False)
-            futures[future] = chapter
-            told(chapter.name, "executing")
+            futures[future] = name
+            told(name, "executing")
         for future in as_completed(futures):
-            chapter = futures[future]
+            name = futures[future]
             try:
-                yield chapter, future.result()
+                yield name, future.result()
             except Exception as error:  # the worker or the scheduler, not the chapter
                 reason = " ".join(f"{type(error).__name__}: {error}".split())
-                yield chapter, Failed(f"chapter {chapter.name} was lost by Dask: {reason}", "")
+                yield name, Failed(f"chapter {name} was lost by Dask: {reason}", "")
 
 
 @contextmanager
-def _client(scheduler: str | None, tasks: int) -> Iterator[Any]:
+def connected(scheduler: str | None, tasks: int) -> Iterator[Any]:
     """A Dask client: of the cluster at `scheduler`, or of a local one made for these tasks."""
     from distributed import Client, LocalCluster
 
@@ -171,35 +227,69 @@ def _check_worker(result: Executed) -> None:
             )
 
 
-def render(store: Store, told: Told, *, force: bool = False) -> None:
-    """Run Jupyter Book over `pages/` and publish, unless the site says so already."""
-    inputs = _inputs(store)
-    if not force and _stamp(store.html) == f"{inputs} {_shape(store.html)}":
+def _publish(store: Store, parts: Mapping[str, Store], told: Told, *, force: bool) -> None:
+    """Render each of `parts`, by its folder in the site, and publish, unless the site is that."""
+    made_from = {folder: _inputs(each) for folder, each in parts.items()}
+    whole = hashlib.sha256(repr(sorted(made_from.items())).encode()).hexdigest()
+    if not force and _stamp(store.html) == f"{whole} {_shape(store.html)}":
         told("site", "cached")
         return
     told("site", "executing")
+    with tempfile.TemporaryDirectory(dir=store.folder, prefix=STAGING) as staging:
+        site = Path(staging, "site")
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            made = pool.map(lambda folder: _rendered(parts[folder], Path(staging), folder), parts)
+            try:
+                folders = dict(zip(parts, made, strict=True))
+            except StackbookError:
+                told("site", "failed")
+                raise
+        folders.pop("").rename(site)
+        for folder, part in folders.items():
+            _share_static(part, "../" * (folder.count("/") + 1))
+            (site / folder).parent.mkdir(parents=True, exist_ok=True)
+            part.rename(site / folder)
+        write(site / _STAMP, f"{whole} {_shape(site)}")
+        store.publish(site)
+    store.forget()
+    told("site", "executed")
+
+
+def _rendered(store: Store, staging: Path, folder: str) -> Path:
+    """Run Jupyter Book over the pages of `store`; the site's folder, or StackbookError."""
     log = store.folder / "jupyter-book.log"
     # An empty folder each time: what Sphinx keeps between runs shows in the bytes of its pages.
-    with tempfile.TemporaryDirectory(dir=store.folder, prefix=STAGING) as staging:
-        command = [
-            *(sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build"),
-            *(str(store.pages), "--path-output", staging),
-            *("--warningiserror", "--keep-going", "--quiet"),
-        ]
-        with log.open("w") as output:
-            done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT)
-        if done.returncode:
-            from sphinx.util.console import strip_colors
+    out = staging / "book" / folder.replace("/", "-")
+    command = [
+        *(sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build"),
+        *(str(store.pages), "--path-output", str(out)),
+        *("--warningiserror", "--keep-going", "--quiet"),
+    ]
+    with log.open("w") as output:
+        done = subprocess.run(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {KEPT: str(store.kept.absolute())},
+        )
+    if done.returncode:
+        from sphinx.util.console import strip_colors
 
-            told("site", "failed")
-            lines = strip_colors(log.read_text(encoding="utf-8", errors="replace")).splitlines()
-            said = [line for line in lines if re.search("WARNING|ERROR|Error:", line)]
-            why = " | ".join(said[:3] or lines[-1:]) or f"exit code {done.returncode}"
-            raise StackbookError(f"Jupyter Book stopped: {why} (all of it: {log})")
-        site = Path(staging, "_build", "html")
-        write(site / _STAMP, f"{inputs} {_shape(site)}")
-        store.publish(site)
-    told("site", "executed")
+        lines = strip_colors(log.read_text(encoding="utf-8", errors="replace")).splitlines()
+        said = [line for line in lines if re.search("WARNING|ERROR|Error:", line)]
+        why = " | ".join(said[:3] or lines[-1:]) or f"exit code {done.returncode}"
+        raise StackbookError(f"Jupyter Book stopped: {why} (all of it: {log})")
+    return out / "_build" / "html"
+
+
+def _share_static(site: Path, up: str) -> None:
+    """Have the pages of `site` use the scripts and fonts of the site that it is a part of."""
+    for page in site.rglob("*.html"):
+        text = page.read_text("utf-8")
+        page.write_text(
+            re.sub(r'((?:href|src)="(?:\.\./)*)_static/', rf"\1{up}_static/", text), "utf-8"
+        )
+    shutil.rmtree(site / "_static")
 
 
 def _inputs(store: Store) -> str:

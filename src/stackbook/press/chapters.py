@@ -175,45 +175,6 @@ class Book:
         for chapter in chapters:
             chapter.values(given)
 
-    def scenario(self, name: str) -> dict[str, Value]:
-        """Parameters of a scenario: a YAML file, or the name of one in `book/scenarios/`.
-
-        StackbookError where the file cannot be read or the book has no such parameter.
-        """
-        folder = self.folder / "scenarios"
-        shipped = {path.stem: path for path in sorted(folder.glob("*.yml"))}
-        try:
-            content = yaml.load(shipped.get(name, Path(name)).read_bytes(), _Loader)
-        except OSError as error:
-            known = ", ".join(shipped)
-            raise StackbookError(
-                f"scenario {name!r}: {error.strerror}; give a YAML file or one of {known}"
-            ) from None
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            reason = " ".join(str(error).split())
-            raise StackbookError(f"scenario {name!r} is not readable YAML: {reason}") from None
-        content = content if isinstance(content, dict) else {}
-        unknown = sorted(map(str, content.keys() - {"title", "description", "parameters"}))
-        parameters = content.get("parameters")
-        if unknown or not isinstance(parameters, dict):
-            raise StackbookError(
-                f"scenario {name!r}: write `parameters:` with name: value lines"
-                + (f"; {', '.join(unknown)} means nothing here" if unknown else "")
-            )
-        self.check(parameters, self.chapters.values())
-        return parameters
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which a name stands once."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = sorted({str(name) for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"{', '.join(twice)} stands twice")
-        return super().construct_mapping(node, deep)
-
 
 def declared(name: str, source: str) -> dict[str, Parameter]:
     """Parameters that the cell tagged `parameters` of chapter `name` declares, a line each."""

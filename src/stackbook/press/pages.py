@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from stackbook import facts
+from stackbook.press import made
 from stackbook.press.chapters import PATH, Book, Chapter, Parameter, Value, plain
-from stackbook.press.store import Shown, Store, write
+from stackbook.press.made import Built
+from stackbook.press.scenarios import BASE, Scenario
+from stackbook.press.store import SCENARIOS, Shown, Store, write
 
+STORIES = "scenarios.json"  # among the pages: what the switcher in the header offers
 _GLUED = "application/papermill.record/text/plain"
 _GLUE = re.compile(r"\{glue:\w*\}`([^`:]+)\.ipynb::")
 _HEADING = re.compile(r"^# .+\n?", re.MULTILINE)
@@ -22,9 +26,23 @@ Changed = Mapping[str, dict[str, Value]]
 """By chapter, the parameters that differ from the book's."""
 
 
-def prepare(book: Book, store: Store) -> None:
-    """Write the sources of the site into `pages/`, touching only files that differ."""
+def prepare(
+    book: Book,
+    store: Store,
+    stories: Mapping[str, tuple[Scenario, Store]] | None = None,
+    story: str = BASE,
+) -> None:
+    """Write the sources of the site into `pages/`, touching only files that differ.
+
+    With `stories`, the scenarios that the book is built under and their stores, each page leads
+    to itself under the others; `store` is that of `story`.
+    """
     wanted = {store.pages / "_config.yml": book.config.read_bytes()}
+    if stories:
+        wanted[store.pages / STORIES] = _switcher(stories, story)
+    built = Built(
+        book, {name: there for name, (_, there) in (stories or {}).items()} or {BASE: store}
+    )
     shown = [
         (chapter, one._replace(values=_public(chapter, one.values)))
         for chapter in book.chapters.values()
@@ -38,7 +56,7 @@ def prepare(book: Book, store: Store) -> None:
         if name.with_suffix("").as_posix() not in book.chapters:
             content = path.read_bytes()
             if path.suffix == ".md":
-                text = content.decode()
+                text = made.filled(content.decode(), built)
                 content = _boxed(text, _behind(name.as_posix(), text, changed)).encode()
             wanted[store.pages / name] = content
     for chapter, one in shown:
@@ -51,6 +69,19 @@ def prepare(book: Book, store: Store) -> None:
     for path in list(store.pages.rglob("*")):
         if path.is_file() and path not in wanted:
             path.unlink()
+
+
+def _switcher(stories: Mapping[str, tuple[Scenario, Store]], here: str) -> bytes:
+    """What `site` draws the switcher of scenarios from."""
+    told = {
+        name: {
+            "title": each.title,
+            "story": each.story,
+            "folder": "" if name == BASE else f"{SCENARIOS}/{name}",
+        }
+        for name, (each, _) in stories.items()
+    }
+    return json.dumps({"here": told[here], "all": list(told.values())}, indent=1).encode()
 
 
 def page(chapter: Chapter, shown: Shown, changed: Changed) -> str:

@@ -7,6 +7,7 @@ specification, which `charts.js` draws. A Sphinx extension brings Vega and MathJ
 import csv
 import io
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -20,10 +21,12 @@ from typing import Any
 from urllib.parse import quote
 
 from docutils import nodes
+from docutils.parsers.rst import Directive
 from sphinx.util import logging
 
 from stackbook import charts
-from stackbook.press.store import write
+from stackbook.press.pages import STORIES
+from stackbook.press.store import KEPT, USED, write
 
 logger = logging.getLogger(__name__)
 
@@ -47,11 +50,22 @@ class VegaLite:
         return [vegalite(spec=json.loads(json.dumps(data.content)))]
 
 
+class Chart(Directive):  # type: ignore[misc]
+    """A chart that the press made itself: the directive's text is its specification."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        return [vegalite(spec=json.loads("\n".join(self.content)))]
+
+
 def setup(app: Any) -> dict[str, Any]:
     app.stackbook_kept = set()
     app.add_node(vegalite, html=(_visit, None))
     app.add_css_file("colours.css")
+    app.add_directive("vega-lite", Chart)
     app.connect("builder-inited", _bring)
+    app.connect("html-page-context", _switch)
     app.connect("env-before-read-docs", _sparingly)
     app.connect("doctree-resolved", _place)
     app.connect("build-finished", _finish)
@@ -87,15 +101,45 @@ def _bring(app: Any) -> None:
     shutil.copy2(source / "tex-chtml.js", static / "mathjax")
 
 
+def _switch(app: Any, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """In the header, the scenarios that the book was built under: each leads to the same page."""
+    path = Path(app.srcdir, STORIES)
+    if not path.is_file() or "header_buttons" not in context:
+        return
+    stories = json.loads(path.read_text("utf-8"))
+    here = stories["here"]
+    up = "../" * (page.count("/") + here["folder"].count("/") + bool(here["folder"]))
+    links = [
+        {
+            "type": "link",
+            "url": f"{up}{each['folder']}{'/' if each['folder'] else ''}{page}.html",
+            "text": each["title"],
+            "tooltip": each["story"],
+            "label": "scenario",
+        }
+        for each in stories["all"]
+    ]
+    context["header_buttons"].insert(
+        0,
+        {
+            "type": "group",
+            "tooltip": "This page under another scenario",
+            "icon": "fa-solid fa-code-branch",
+            "buttons": links,
+            "label": "scenarios",
+        },
+    )
+
+
 def _kept(app: Any, about: str, make: Callable[[], str]) -> str:
     """What `make` gives for `about`, kept beside the pages' sources for the next build."""
     name = sha256(f"{version('vl-convert-python')} {about}".encode()).hexdigest()
-    path = Path(app.srcdir).parent / "kept" / name
+    path = Path(os.environ[KEPT], name)
     text = path.read_text("utf-8") if path.is_file() else ""
     if not text:
         text = make()
         write(path, text)
-    app.stackbook_kept.add(path)
+    app.stackbook_kept.add(name)
     return text
 
 
@@ -192,7 +236,6 @@ def _finish(app: Any, error: Exception | None) -> None:
     shutil.copytree(Path(app.srcdir, "_notebooks"), out / "_notebooks", dirs_exist_ok=True)
     # The theme's style sheet draws the same icons from a font, without this 1.5 MB script.
     (out / "_static/scripts/fontawesome.js").write_text("", "utf-8")
-    unread = [*(out / "_static").rglob("*.map")]
-    unread += {*Path(app.srcdir).parent.glob("kept/*")} - app.stackbook_kept
-    for path in unread:
+    for path in (out / "_static").rglob("*.map"):
         path.unlink()
+    write(Path(app.srcdir).parent / USED, "\n".join(sorted(app.stackbook_kept)))

@@ -16,7 +16,10 @@ from stackbook.press.chapters import Chapter, Value, Values
 from stackbook.press.execution import Executed, digest
 
 STAGING = "staging-"  # where Jupyter Book writes, a folder for each build
-_FORMAT = 1  # of a stored result; raise it when the shape or cleaning of one changes
+KEPT = "STACKBOOK_KEPT"  # environment variable: folder of the charts' pictures, for Jupyter Book
+USED = "pictures"  # file: the pictures that the pages beside it show
+SCENARIOS = "scenarios"  # in the store and in the site: a folder for each
+_FORMAT = 2  # of a stored result; raise it when the shape or cleaning of one changes
 
 
 class Shown(NamedTuple):
@@ -31,27 +34,37 @@ class Shown(NamedTuple):
 class Store:
     """`_build/`: results by content, executed notebooks, pages for Jupyter Book, the site."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shared: Path | None = None) -> None:
+        """In `folder`; results and pictures are kept there too, or in `shared`."""
         self.folder = folder
-        self.results = folder / "results"
+        self.results = (shared or folder) / "results"
+        self.kept = (shared or folder) / "kept"
         self.notebooks = folder / "notebooks"
         self.failed = folder / "failed"
         self.pages = folder / "pages"
         self.html = folder / "html"
         self._old = folder / "html.old"
 
+    def under(self, scenario: str) -> "Store":
+        """The store of the same book under a scenario: it shares results and pictures."""
+        return Store(self.folder / SCENARIOS / scenario, self.folder)
+
     def load(self, chapter: Chapter, values: Values) -> Executed | None:
         """The result of `chapter`, unless it or anything that it used has changed since."""
         try:
-            result = Executed(**json.loads(self._path(chapter, values).read_bytes()))
+            seal, _, text = self._path(chapter, values).read_text("utf-8").partition("\n")
+            if seal != _sealed(text):
+                return None
+            result = Executed(**json.loads(text))
             fresh = all(digest(name) == seen for name, seen in result.used.items())
-        except (FileNotFoundError, ValueError, TypeError):  # not there, or half there
+        except (FileNotFoundError, ValueError, TypeError):  # not there, or of another shape
             return None
         return result if fresh else None
 
     def save(self, chapter: Chapter, values: Values, result: Executed) -> None:
         """Keep the result of `chapter` for the next build."""
-        write(self._path(chapter, values), json.dumps(result._asdict()))
+        text = json.dumps(result._asdict())
+        write(self._path(chapter, values), f"{_sealed(text)}\n{text}")
 
     def _path(self, chapter: Chapter, values: Values) -> Path:
         text = json.dumps([_FORMAT, chapter.source, dict(values)], sort_keys=True)
@@ -84,6 +97,14 @@ class Store:
         site.rename(self.html)
         shutil.rmtree(self._old, ignore_errors=True)
 
+    def forget(self) -> None:
+        """Drop kept pictures that no page shows, under whatever scenario."""
+        lists = [self.folder / USED, *self.folder.glob(f"{SCENARIOS}/*/{USED}")]
+        used = {name for path in lists if path.is_file() for name in path.read_text().split()}
+        for path in self.kept.glob("*"):
+            if path.name not in used:
+                path.unlink()
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold `_build/` against a second build, and mend what an interrupted one left."""
@@ -100,6 +121,11 @@ class Store:
             for abandoned in self.folder.glob(f"{STAGING}*"):
                 shutil.rmtree(abandoned, ignore_errors=True)
             yield
+
+
+def _sealed(text: str) -> str:
+    """First line of a stored result: tells one that was damaged from a whole one."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write(path: Path, content: str | bytes) -> None:
