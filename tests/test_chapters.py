@@ -69,7 +69,7 @@ def test_a_chapter_holds_at_its_bounds(
 @pytest.mark.parametrize("chapter", BOOK.chapters.values(), ids=lambda chapter: chapter.name)
 def test_a_chapter_runs_quietly_under_papermill(chapter: Chapter) -> None:
     values = chapter.values({})
-    done = execution.execute(chapter, values, chapter.files(values))
+    done = execution.execute(chapter, values, chapter.files(values), {})
     assert isinstance(done, execution.Executed), done
     assert '"stderr"' not in done.notebook
     names = [record["name"] for record in done.findings]

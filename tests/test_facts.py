@@ -46,7 +46,11 @@ def package(folder: Path, *rows: str, header: str | None = None) -> Package:
             },
         ],
     }
-    sources = {"fields": [{"name": "key", "type": "string"}], "missingValues": [""]}
+    sources = {
+        "fields": [{"name": "key", "type": "string"}],
+        "primaryKey": ["key"],
+        "missingValues": [""],
+    }
     resources = [
         {"name": "chips", "path": "chips.csv", "schema": schema},
         {"name": "sources", "path": "sources.csv", "schema": sources},
@@ -222,3 +226,90 @@ def test_a_parameter_has_its_range_and_source() -> None:
         facts.central("r_hs")
     with pytest.raises(FactsError, match="no parameter 'zzz'; "):
         facts.central("zzz")
+
+
+def laid_over(folder: Path, *rows: str, columns: str = "", **others: str) -> Package:
+    """The package of `GOOD` rows, and over it those of a study that has a source `mine`."""
+    own = folder / "own"
+    own.mkdir()
+    header = ",".join(field["name"] for field in FIELDS)
+    (own / "chips.csv").write_text("\n".join([header + columns, *rows]) + "\n")
+    (own / "sources.csv").write_text("key\nmine\n")
+    for name, text in others.items():
+        (own / name.replace("_", ".")).write_text(text)
+    ours = folder / "ours"
+    ours.mkdir()
+    return Package(package(ours, *GOOD).folder, own)
+
+
+def test_a_study_adds_rows_and_replaces_those_it_names(tmp_path: Path) -> None:
+    laid = laid_over(
+        tmp_path, "ab,gpu,700,,,,,,mine,", "b,tpu,400,,,,,,mine,x", columns=",replaces"
+    )
+    assert laid.broken() == []
+    chips = laid.table("chips").collect()
+    assert chips["key"].to_list() == ["a", "ab", "b"]
+    assert chips["watts"].to_list() == [700, 700, 400]
+    assert chips.columns == [field["name"] for field in FIELDS], "how it came about is not a fact"
+    assert chips["source"].to_list() == ["x", "mine", "mine"]
+
+
+def test_a_result_depends_on_what_is_laid_over_a_table(tmp_path: Path) -> None:
+    laid = laid_over(tmp_path, "ab,gpu,700,,,,,,mine")
+    digest = laid.digest("chips")
+    assert digest != Package(tmp_path / "ours").digest("chips")
+    (tmp_path / "own" / "chips.csv").write_text(
+        (tmp_path / "own" / "chips.csv").read_text().replace("700", "600")
+    )
+    assert laid.digest("chips") != digest
+
+
+@pytest.mark.parametrize(
+    ("row", "columns", "message"),
+    [
+        ("b,tpu,400,,,,,,mine", "", "row 2: b clashes: ours is from x, yours from mine; write x "),
+        ("b,tpu,400,,,,,,mine,", ",replaces", "clashes: ours is from x, yours from mine; write x"),
+        ("b,tpu,400,,,,,,mine,y", ",replaces", "ours is from x, not from y any more, yours from m"),
+        ("b,tpu,400,,,,,,x,x", ",replaces", "replaces a row and cites its source, x; cite the one"),
+        ("c,tpu,400,,,,,,mine,x", ",replaces", "row 2: c replaces a row from x, but ours has no "),
+        ("c,tpu,0,,,,,,mine", "", "chips.csv, row 2, column watts: '0' breaks the rule minimum 1"),
+        ("c,tpu,400,,,,,,other", "", "column source: 'other' breaks the rule one of sources.key"),
+        ("c,tpu,400,,,,,,mine,1", ",extra", "columns are ['key', "),
+        ("c,tpu,400", "", "row 2: 3 cells under 9 columns"),
+    ],
+)
+def test_a_clash_of_a_study_is_told_with_both_sources(
+    tmp_path: Path, row: str, columns: str, message: str
+) -> None:
+    laid = laid_over(tmp_path, row, columns=columns)
+    (broken,) = laid.broken()
+    assert broken.startswith(str(tmp_path / "own" / "chips.csv")) and message in broken
+    with pytest.raises(FactsError, match=re.escape(broken)):
+        laid.table("chips")
+
+
+def test_a_study_may_bring_tables_of_its_own(tmp_path: Path) -> None:
+    described = {"name": "mine", "path": "mine.csv", "schema": {"fields": FIELDS[:1]}}
+    text = json.dumps({"resources": [described]})
+    laid = laid_over(tmp_path, datapackage_json=text, mine_csv="key\na\n")
+    assert laid.broken() == [] and laid.table("mine").collect()["key"].to_list() == ["a"]
+    (tmp_path / "own" / "mien.csv").write_text("key\na\n")
+    (stray,) = laid.broken()
+    assert "mien.csv in " in stray and "is no table (did you mean mine.csv?)" in stray
+    (tmp_path / "own" / "datapackage.json").write_text(text.replace('"mine"', '"chips"'))
+    with pytest.raises(FactsError, match="table 'chips' is ours; give yours another name"):
+        Package(tmp_path / "ours", tmp_path / "own").table("chips")
+
+
+def test_tables_of_a_study_hold_where_its_folder_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "book").mkdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "book" / "_toc.yml").write_text("root: index\n")
+    (tmp_path / "_config.yml").write_text("title: Mine\n")
+    assert facts.package().overlay is None
+    monkeypatch.chdir(tmp_path / "book")
+    assert facts.package().overlay == tmp_path / "data"
+    monkeypatch.setenv("STACKBOOK_OVERLAY", str(tmp_path / "book"))
+    assert facts.package().overlay == tmp_path / "book", "in a chapter: what travelled with it"

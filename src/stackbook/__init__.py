@@ -10,6 +10,7 @@ from pathlib import Path
 
 __version__ = "0.1.0"
 FILES = "STACKBOOK_FILES"  # environment variable: folder with a reader's files for a chapter
+OVERLAY = "STACKBOOK_OVERLAY"  # environment variable: folder with the tables of a study
 
 
 class StackbookError(Exception):
@@ -21,6 +22,19 @@ def home() -> Path:
     here = Path(__file__).resolve().parent
     share = here / "share"
     return share if share.is_dir() else here.parents[1]
+
+
+def study() -> Path | None:
+    """The folder of the reader's own book that we are in, if any: see `stackbook new`.
+
+    It is the current folder or one around it with `_config.yml` and `book/`, unless that is a
+    checkout of stackbook.
+    """
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "_config.yml").is_file() and (folder / "book" / "_toc.yml").is_file():
+            return None if (folder / "src" / "stackbook").is_dir() else folder
+    return None
 
 
 def located(path: str) -> Path:

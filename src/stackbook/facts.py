@@ -4,15 +4,19 @@ import csv
 import hashlib
 import io
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from functools import cache, cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
 
-from stackbook import StackbookError, home, nearest
+from stackbook import OVERLAY, StackbookError, home, nearest, study
+
+REPLACES = "replaces"  # last column of an overlay: the source that our row cites
 
 _TYPES = {
     "string": pl.String,
@@ -49,18 +53,36 @@ class Uncertain(NamedTuple):
 
 
 class Package:
-    """A Frictionless Data Package: `datapackage.json` and its CSV tables in one folder."""
+    """A Frictionless Data Package: `datapackage.json` and its CSV tables in one folder.
 
-    def __init__(self, folder: Path) -> None:
+    The folder `overlay` of a study lays its own rows over them: a CSV that is called as one of the
+    tables adds rows, and replaces those whose `source` its last column `replaces` repeats. Its own
+    `datapackage.json` describes further tables.
+    """
+
+    def __init__(self, folder: Path, overlay: Path | None = None) -> None:
         self.folder = folder
+        self.overlay = overlay
         self.used: set[str] = set()
         self._frames: dict[str, pl.DataFrame] = {}
 
     @cached_property
     def resources(self) -> dict[str, dict[str, Any]]:
         """The tables' descriptions by name."""
-        package = json.loads((self.folder / "datapackage.json").read_text(encoding="utf-8"))
-        return {resource["name"]: resource for resource in package["resources"]}
+        return _resources(self.folder) | self._further
+
+    @cached_property
+    def _further(self) -> dict[str, dict[str, Any]]:
+        """Descriptions of the tables that the overlay alone has."""
+        if not self.overlay or not (self.overlay / "datapackage.json").is_file():
+            return {}
+        further = _resources(self.overlay)
+        if twice := sorted(further.keys() & _resources(self.folder).keys()):
+            raise FactsError(
+                f"{self.overlay / 'datapackage.json'}: table {twice[0]!r} is ours; give yours "
+                f"another name, or lay rows over ours in {twice[0]}.csv without describing it"
+            )
+        return further
 
     def resource(self, name: str) -> dict[str, Any]:
         """Description of table `name`; raises FactsError where there is none."""
@@ -87,7 +109,23 @@ class Package:
 
     def broken(self) -> list[str]:
         """Every broken rule of all tables, a line each."""
-        return [line for name in self.resources for line in self.violations(name)]
+        broken = [line for name in self.resources for line in self.violations(name)]
+        paths = [resource["path"] for resource in self.resources.values()]
+        for name in self.overlaid().keys() - {"datapackage.json", *paths}:
+            broken.append(
+                f"{name} in {self.overlay} is no table{nearest(name, paths)}; call it as one of "
+                "ours to add rows, or describe it in a datapackage.json beside it"
+            )
+        return broken
+
+    def overlaid(self) -> dict[str, bytes]:
+        """The files of the overlay by their path in it."""
+        files = sorted(self.overlay.rglob("*")) if self.overlay else []
+        return {
+            path.relative_to(self.overlay).as_posix(): path.read_bytes()
+            for path in files
+            if path.suffix in (".csv", ".json") and self.overlay
+        }
 
     def check(self) -> None:
         """FactsError with the first broken rule of all tables, and how many more there are."""
@@ -98,48 +136,81 @@ class Package:
 
     def digest(self, name: str) -> str:
         """SHA-256 of the table and its schema: what a result that used the table depends on."""
-        resource = self.resource(name)
-        text = json.dumps(resource, sort_keys=True).encode()
-        return hashlib.sha256(text + (self.folder / resource["path"]).read_bytes()).hexdigest()
+        text = json.dumps(self.resource(name), sort_keys=True).encode()
+        return hashlib.sha256(
+            text + b"".join(p.read_bytes() for p in self._files(name))
+        ).hexdigest()
+
+    def _files(self, name: str) -> list[Path]:
+        """The table's file, and the one that the overlay lays over it."""
+        path = self.resource(name)["path"]
+        if name in self._further and self.overlay:
+            return [self.overlay / path]
+        laid = [self.overlay / path] if self.overlay and (self.overlay / path).is_file() else []
+        return [self.folder / path, *laid]
 
     def _read(self, name: str) -> tuple[pl.DataFrame, Iterator[str]]:
-        resource = self.resource(name)
-        fields = resource["schema"]["fields"]
-        malformed = self._malformed(resource, [field["name"] for field in fields])
+        resource, (path, *laid) = self.resource(name), self._files(name)
+        columns = [field["name"] for field in resource["schema"]["fields"]]
+        malformed = self._malformed(name, path, columns)
         if malformed:
             return pl.DataFrame(), iter([malformed])
-        raw = pl.read_csv(self.folder / resource["path"], infer_schema=False, null_values=[""])
-        frame = raw.with_columns(_typed(field) for field in fields)
-        return frame, self._broken(resource, raw, frame)
+        raw, frame = _parsed(path, resource)
+        broken = self._broken(resource, resource["path"], raw, frame)
+        for over in laid:
+            malformed = self._malformed(name, over, columns, (REPLACES,))
+            if malformed:
+                return pl.DataFrame(), chain(broken, [malformed])
+            own, typed = _parsed(over, resource)
+            broken = chain(
+                broken,
+                self._broken(resource, str(over), own, typed),
+                _clashes(resource, str(over), raw, own),
+            )
+            key = resource["schema"]["primaryKey"]
+            rows = own.select(columns)
+            kept = raw.join(rows, on=key, how="anti", nulls_equal=True)
+            order = pl.concat_str(pl.col(key).fill_null("None"), separator="\0")
+            raw = pl.concat([kept, rows]).sort(order, maintain_order=True)
+            frame = _typed_by(resource, raw)
+        return frame, broken
 
-    def _malformed(self, resource: dict[str, Any], wanted: list[str]) -> str:
-        """What keeps the file from being a table of the columns `wanted`; empty if nothing."""
-        path = self.folder / resource["path"]
+    def _malformed(
+        self, table: str, path: Path, wanted: list[str], last: tuple[str, ...] = ()
+    ) -> str:
+        """What keeps the file from being a table of the columns `wanted`; empty if nothing.
+
+        Columns `last` may follow.
+        """
+        name = path.relative_to(self.folder) if path.is_relative_to(self.folder) else path
         try:
             data = path.read_bytes()
             rows = csv.reader(io.StringIO(data.decode(), newline=""), strict=True)
+            width = len(wanted)
             for row in rows:
-                if rows.line_num == 1 and row != wanted:
-                    return f"{resource['path']}: columns are {row}, not {wanted}"
-                if len(row) != len(wanted):
+                if rows.line_num == 1:
+                    width = len(row)
+                    if row not in (wanted, [*wanted, *last]):
+                        return f"{name}: columns are {row}, not {wanted}"
+                if len(row) != width:
                     return (
-                        f"{resource['path']}, row {rows.line_num}: {len(row)} cells under "
-                        f"{len(wanted)} columns; put text with a comma between quotes"
+                        f"{name}, row {rows.line_num}: {len(row)} cells under "
+                        f"{width} columns; put text with a comma between quotes"
                     )
         except FileNotFoundError:
             return (
-                f"table {resource['name']}: there is no {path}; restore the file, "
+                f"table {table}: there is no {path}; restore the file, "
                 "or take the table out of datapackage.json"
             )
         except UnicodeDecodeError as error:
             row_number = data.count(b"\n", 0, error.start) + 1
-            return f"{resource['path']}, row {row_number}: not UTF-8 CSV, {error}"
+            return f"{name}, row {row_number}: not UTF-8 CSV, {error}"
         except csv.Error as error:
-            return f"{resource['path']}, after row {rows.line_num}: not UTF-8 CSV, {error}"
+            return f"{name}, after row {rows.line_num}: not UTF-8 CSV, {error}"
         return ""
 
     def _broken(
-        self, resource: dict[str, Any], raw: pl.DataFrame, frame: pl.DataFrame
+        self, resource: dict[str, Any], path: str, raw: pl.DataFrame, frame: pl.DataFrame
     ) -> Iterator[str]:
         schema = resource["schema"]
         key = schema.get("primaryKey", [])
@@ -147,7 +218,7 @@ class Package:
         def bad(column: str, passes: pl.Expr, rule: str, data: pl.DataFrame = frame) -> list[str]:
             rows = data.select(rows=(~passes).fill_null(False).arg_true()).to_series()
             return [
-                f"{resource['path']}, row {row + 2}, column {column}: "
+                f"{path}, row {row + 2}, column {column}: "
                 f"{_value(raw, row, column)} breaks the rule {rule}"
                 for row in rows
             ]
@@ -178,11 +249,15 @@ class Package:
         for foreign in schema.get("foreignKeys", []):
             (name,), other = foreign["fields"], foreign["reference"]
             (target,) = other["fields"]
-            there = self.resource(other["resource"])
-            if self._malformed(there, [field["name"] for field in there["schema"]["fields"]]):
+            there = [
+                field["name"] for field in self.resource(other["resource"])["schema"]["fields"]
+            ]
+            files = self._files(other["resource"])
+            if any(self._malformed(other["resource"], file, there, (REPLACES,)) for file in files):
                 continue  # said of that table
-            path = self.folder / there["path"]
-            known = pl.read_csv(path, columns=[target], infer_schema=False)[target]
+            known = pl.concat(
+                pl.read_csv(each, columns=[target], infer_schema=False)[target] for each in files
+            )
             passes = pl.col(name).is_in(known.implode()) | pl.col(name).is_null()
             yield from bad(name, passes, f"one of {other['resource']}.{target}")
         for each in schema.get("rules", []):
@@ -192,6 +267,50 @@ class Package:
             if not about:
                 raise FactsError(f"table {resource['name']}: rule {rule!r} names no column")
             yield from bad(about[0], pl.sql_expr(rule), message)
+
+
+def _resources(folder: Path) -> dict[str, dict[str, Any]]:
+    package = json.loads((folder / "datapackage.json").read_text(encoding="utf-8"))
+    return {resource["name"]: resource for resource in package["resources"]}
+
+
+def _parsed(path: Path, resource: dict[str, Any]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The file's cells as text, and in the types of their columns."""
+    raw = pl.read_csv(path, infer_schema=False, null_values=[""])
+    return raw, _typed_by(resource, raw)
+
+
+def _typed_by(resource: dict[str, Any], raw: pl.DataFrame) -> pl.DataFrame:
+    return raw.with_columns(_typed(field) for field in resource["schema"]["fields"])
+
+
+def _clashes(
+    resource: dict[str, Any], path: str, ours: pl.DataFrame, own: pl.DataFrame
+) -> Iterator[str]:
+    """Rows of an overlay whose key is ours without saying rightly which row they replace."""
+    key = resource["schema"]["primaryKey"]
+    if REPLACES not in own.columns:
+        own = own.with_columns(pl.lit(None, pl.String).alias(REPLACES))
+    number = own.with_row_index("row", 2)
+    both = number.join(ours, on=key, how="left", suffix=" of ours", nulls_equal=True)
+    known = number.join(ours, on=key, how="semi", nulls_equal=True)["row"]
+    for row in both.sort("row").iter_rows(named=True):
+        at = f"{path}, row {row['row']}: {', '.join(str(row[each]) for each in key)}"
+        given = row[REPLACES]
+        if row["row"] not in known:
+            if given:
+                yield f"{at} replaces a row from {given}, but ours has no such row; leave it empty"
+        elif "source of ours" not in both.columns:
+            yield f"{at} stands in ours, too; give yours another key"
+        elif given != row["source of ours"]:
+            cited, yours = row["source of ours"], row["source"]
+            was = f", not from {given} any more" if given else ""
+            yield (
+                f"{at} clashes: ours is from {cited}{was}, yours from {yours}; "
+                f"write {cited} into a last column `{REPLACES}` to put yours in its place"
+            )
+        elif row["source"] == given:
+            yield f"{at} replaces a row and cites its source, {given}; cite the one that says so"
 
 
 def _typed(field: dict[str, Any]) -> pl.Expr:
@@ -210,10 +329,17 @@ def _value(raw: pl.DataFrame, row: int, column: str) -> str:
     return "an empty cell" if value is None else repr(value)
 
 
-@cache
 def package() -> Package:
-    """The book's own tables."""
-    return Package(home() / "data")
+    """The book's own tables, with those of the study that we are in laid over them."""
+    laid = os.environ.get(OVERLAY)
+    own = study()
+    folder = Path(laid) if laid else own / "data" if own else None
+    return _package(home() / "data", folder if folder and folder.is_dir() else None)
+
+
+@cache
+def _package(folder: Path, overlay: Path | None) -> Package:
+    return Package(folder, overlay)
 
 
 def table(name: str) -> pl.LazyFrame:

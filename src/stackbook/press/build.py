@@ -165,10 +165,12 @@ def _executed(
 ) -> Iterator[tuple[str, Executed | Failed]]:
     from distributed import as_completed
 
+    overlay = facts.package().overlaid()
     with connected(scheduler, len(cases)) as client:
         futures = {}
         for name, (chapter, values) in cases.items():
-            future = client.submit(execute, chapter, values, chapter.files(values), pure=False)
+            files = chapter.files(values)
+            future = client.submit(execute, chapter, values, files, overlay, pure=False)
             futures[future] = name
             told(name, "executing")
         for future in as_completed(futures):
@@ -217,13 +219,14 @@ def connected(scheduler: str | None, tasks: int) -> Iterator[Any]:
 
 
 def _check_worker(result: Executed) -> None:
-    """A worker with another stackbook gives results that belong to other sources."""
+    """Results of other sources than ours: edited meanwhile, or a worker's own."""
     for name, seen in result.used.items():
         # A reader's file travelled; it may have changed here since.
         if not name.startswith("file:") and digest(name) != seen:
             raise StackbookError(
-                f"the {name.replace(':', ' ')} that a chapter ran with is not the one here; "
-                "install the same stackbook and libraries on the Dask workers"
+                f"the {name.replace(':', ' ')} that a chapter ran with is not the one here: it was "
+                "edited meanwhile, or the Dask workers have another; build again, or install the "
+                "same stackbook and libraries on the workers"
             )
 
 
@@ -319,5 +322,6 @@ def _stamp(site: Path) -> str:
 
 
 def default_store() -> Store:
-    """`_build/` in the current folder."""
-    return Store(Path("_build"))
+    """`_build/` in the folder of the study that we are in, else in the current one."""
+    own = stackbook.study()
+    return Store(Path() / "_build" if own in (None, Path.cwd()) else own / "_build")

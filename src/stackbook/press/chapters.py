@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from stackbook import StackbookError, home, located, nearest
+from stackbook import StackbookError, home, located, nearest, study
 
 Value = float | int | bool | str
 Values = Mapping[str, Value]
@@ -116,11 +116,12 @@ class Chapter(NamedTuple):
 
 
 class Book:
-    """The folder with `_config.yml` and `book/`; by default the book that stackbook ships."""
+    """The folder with `_config.yml` and `book/`: of the study that we are in, else our own."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.config = (folder or home()) / "_config.yml"
-        self.folder = (folder or home()) / "book"
+        root = folder or study() or home()
+        self.config = root / "_config.yml"
+        self.folder = root / "book"
 
     @cached_property
     def files(self) -> list[str]:

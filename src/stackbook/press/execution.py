@@ -22,6 +22,7 @@ _LIBRARIES = ("altair", "numba", "numpy", "papermill", "polars", "scipy", "vl-co
 _USED = "application/vnd.stackbook.used+json"
 _LAST_CELL = "from stackbook.press import execution\n\nexecution.show_used()"
 _CELL_TIMEOUT = 600  # s
+_TABLES = "tables"  # the folder with a study's
 _SAID = "kernel.log"  # what a kernel itself says on standard error, apart from its cells
 _OURS = {each.__name__ for each in (stackbook.StackbookError, facts.FactsError)}
 _PAPERMILLS = {"injected-parameters", "papermill-error-cell-tag"}
@@ -43,11 +44,14 @@ class Failed(NamedTuple):
     notebook: str
 
 
-def execute(chapter: Chapter, values: Values, files: Mapping[str, bytes]) -> Executed | Failed:
+def execute(
+    chapter: Chapter, values: Values, files: Mapping[str, bytes], overlay: Mapping[str, bytes]
+) -> Executed | Failed:
     """Execute `chapter` with papermill, where `stackbook.located` finds the reader's `files`.
 
-    Runs on a Dask worker, which needs nothing but the installed package: the content of each file
-    is given by its path, which the worker may not know.
+    Runs on a Dask worker, which needs nothing but the installed package: the content of each file,
+    and of the tables that a study lays over ours, is given by its path, which the worker may not
+    know.
     """
     import jupytext
     import nbformat
@@ -62,6 +66,11 @@ def execute(chapter: Chapter, values: Values, files: Mapping[str, bytes]) -> Exe
         path = Path(folder, "chapter.ipynb")
         for name, data in files.items():
             Path(folder, stackbook.laid_as(name)).write_bytes(data)
+        Path(folder, _TABLES).mkdir()
+        for name, data in overlay.items():
+            laid = Path(folder, _TABLES, name)
+            laid.parent.mkdir(parents=True, exist_ok=True)
+            laid.write_bytes(data)
         try:
             # In an empty context: Jupyter keeps its event loop in one, which threads inherit.
             Context().run(
@@ -114,7 +123,11 @@ def _kernel_manager(folder: Path) -> type:
             self.connection_file = str(folder / "kernel.json")
 
         async def _async_pre_start_kernel(self, **options: Any) -> Any:
-            own = {"IPYTHONDIR": str(folder / "ipython"), stackbook.FILES: str(folder)}
+            own = {
+                "IPYTHONDIR": str(folder / "ipython"),
+                stackbook.FILES: str(folder),
+                stackbook.OVERLAY: str(folder / _TABLES),
+            }
             options["env"] = os.environ | own
             # Not for the terminal: a kernel that is stopped in the wrong moment tells of it.
             options["stderr"] = (folder / _SAID).open("wb")

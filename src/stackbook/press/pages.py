@@ -10,14 +10,17 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from stackbook import facts
-from stackbook.press import made
+import yaml
+
+from stackbook import facts, home
+from stackbook.press import changes, made, releases
 from stackbook.press.chapters import PATH, Book, Chapter, Parameter, Value, plain
 from stackbook.press.made import Built
 from stackbook.press.scenarios import BASE, Scenario
 from stackbook.press.store import SCENARIOS, Shown, Store, write
 
 STORIES = "scenarios.json"  # among the pages: what the switcher in the header offers
+_NOT_PAGES = ("scenarios", "releases")  # folders of the book
 _GLUED = "application/papermill.record/text/plain"
 _GLUE = re.compile(r"\{glue:\w*\}`([^`:]+)\.ipynb::")
 _HEADING = re.compile(r"^# .+\n?", re.MULTILINE)
@@ -37,12 +40,17 @@ def prepare(
     With `stories`, the scenarios that the book is built under and their stores, each page leads
     to itself under the others; `store` is that of `story`.
     """
-    wanted = {store.pages / "_config.yml": book.config.read_bytes()}
+    wanted = {store.pages / "_config.yml": _config(book)}
+    for path in (home() / "book" / "_static").iterdir():
+        wanted[store.pages / "_static" / path.name] = path.read_bytes()
     if stories:
         wanted[store.pages / STORIES] = _switcher(stories, story)
     built = Built(
         book, {name: there for name, (_, there) in (stories or {}).items()} or {BASE: store}
     )
+    if releases.stored(book):
+        settings = yaml.safe_load(wanted[store.pages / "_config.yml"])
+        wanted[store.pages / changes.FEED] = changes.feed(book, settings)
     shown = [
         (chapter, one._replace(values=_public(chapter, one.values)))
         for chapter in book.chapters.values()
@@ -51,7 +59,7 @@ def prepare(
     changed = {chapter.name: chapter.changed(one.values) for chapter, one in shown}
     for path in sorted(book.folder.rglob("*")):
         name = path.relative_to(book.folder)
-        if path.is_dir() or name.parts[0] == "scenarios" or any(p[0] == "." for p in name.parts):
+        if path.is_dir() or name.parts[0] in _NOT_PAGES or any(p[0] == "." for p in name.parts):
             continue
         if name.with_suffix("").as_posix() not in book.chapters:
             content = path.read_bytes()
@@ -69,6 +77,25 @@ def prepare(
     for path in list(store.pages.rglob("*")):
         if path.is_file() and path not in wanted:
             path.unlink()
+
+
+def _config(book: Book) -> bytes:
+    """Our settings for Jupyter Book, with the book's own laid over them."""
+    own = book.config.read_bytes()
+    ours = (home() / "_config.yml").read_bytes()
+    if own == ours:
+        return ours
+    both = _laid_over(yaml.safe_load(ours), yaml.safe_load(own) or {})
+    return yaml.safe_dump(both, allow_unicode=True, sort_keys=False).encode()
+
+
+def _laid_over(ours: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    deeper = {
+        name: _laid_over(ours[name], each)
+        for name, each in own.items()
+        if isinstance(each, dict) and isinstance(ours.get(name), dict)
+    }
+    return ours | own | deeper
 
 
 def _switcher(stories: Mapping[str, tuple[Scenario, Store]], here: str) -> bytes:
@@ -167,6 +194,8 @@ def _last_section(
             yield from _row([f"`{name}`", shown, *was, *about])
         yield "```"
         yield ""
+        yield _for_panel(chapter, values)
+        yield ""
         example = changed or {name: values[name] for name in list(values)[:1]}
         given = [f"-p {name}={shlex.quote(plain(each))}" for name, each in example.items()]
         yield "```bash"
@@ -179,6 +208,17 @@ def _last_section(
         f'<a href="{html.escape(base)}.ipynb" download>Executed notebook</a> · '
         f'<a href="{html.escape(base)}.findings.json" download>Findings (JSON)</a></p>'
     )
+
+
+def _for_panel(chapter: Chapter, values: dict[str, Value]) -> str:
+    """What `panel.js` makes the table into fields with."""
+    about = ("name", "kind", "default", "unit", "low", "high", "choices")
+    declared = [
+        {field: getattr(chapter.parameters[name], field) for field in about} | {"value": value}
+        for name, value in values.items()
+    ]
+    text = json.dumps({"chapter": chapter.name, "parameters": declared}).replace("<", "\\u003c")
+    return f'<script type="application/json" class="stackbook-parameters">{text}</script>'
 
 
 def _row(cells: list[str]) -> Iterator[str]:
