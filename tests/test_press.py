@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import CHAPTER
 from playwright.sync_api import sync_playwright
 
 from stackbook import StackbookError, facts
@@ -503,3 +504,39 @@ def test_a_read_only_folder_is_an_error(book: Book, store: Store) -> None:
     store.folder.parent.chmod(0o500)
     with pytest.raises(PermissionError):
         states(book, store)
+
+
+def test_the_tables_of_a_study_travel_to_a_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheduler: str
+) -> None:
+    """Its settings are ours but for those that it has itself, and our scripts come along."""
+    study = tmp_path / "study"
+    (study / "data").mkdir(parents=True)
+    (study / "book").mkdir()
+    (study / "_config.yml").write_text("title: Mine\nsphinx: {config: {html_title: Mine}}\n")
+    (study / "book" / "references.bib").write_text("")
+    toc = "format: jb-book\nroot: index\nchapters:\n- file: one\n"
+    (study / "book" / "_toc.yml").write_text(toc)
+    (study / "book" / "index.md").write_text("# Mine\n")
+    (study / "book" / "one.md").write_text(
+        CHAPTER.format(
+            title="One",
+            extra="",
+            code="from stackbook import facts\n"
+            'own = facts.rows("sources", "key", "mine")\n'
+            'finding("sources", own.height, "1", why="counted")',
+            finding="sources",
+        )
+    )
+    header = (facts.package().folder / "sources.csv").read_text().splitlines()[0]
+    own = study / "data" / "sources.csv"
+    own.write_text(f"{header}\nmine,Me,What I saw,2026-11,2026-11-26,,none stated,\n")
+    monkeypatch.chdir(study)
+    book, store = Book(), press.default_store()
+    assert states(book, store, scheduler=scheduler)["one"] == "executed"
+    assert "The value is 1.000." in text(store.html / "one.html")
+    assert "<title>One &#8212; Mine</title>" in (store.html / "one.html").read_text()
+    assert (store.html / "_static" / "charts.js").is_file()
+    assert states(book, store) == {"one": "cached", "site": "cached"}
+    edit(own, "What I saw", "What I heard")
+    assert states(book, store)["one"] == "executed"
