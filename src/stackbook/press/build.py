@@ -149,14 +149,19 @@ def run(
                     write(failed, outcome.notebook)
                     failures[-1] += f" (up to there: {failed})"
                 continue
-            _check_worker(outcome)
+            if moved := _moved(outcome):
+                told(name, "failed")
+                failures.append(moved)
+                continue
             store.save(*missing[name], outcome)
             failed.unlink(missing_ok=True)
             for twin in twins[repr(missing[name])]:
                 results[twin] = outcome
                 told(twin, "executed" if twin == name else "the same")
+    # What the first chapters used may have been edited while the last ones ran.
+    failures += filter(None, (_moved(*results.values()),))
     if failures:
-        raise StackbookError("; ".join(failures))
+        raise StackbookError("; ".join(dict.fromkeys(failures)))
     return results
 
 
@@ -218,16 +223,20 @@ def connected(scheduler: str | None, tasks: int) -> Iterator[Any]:
         yield client
 
 
-def _check_worker(result: Executed) -> None:
-    """Results of other sources than ours: edited meanwhile, or a worker's own."""
-    for name, seen in result.used.items():
-        # A reader's file travelled; it may have changed here since.
-        if not name.startswith("file:") and digest(name) != seen:
-            raise StackbookError(
-                f"the {name.replace(':', ' ')} that a chapter ran with is not the one here: it was "
-                "edited meanwhile, or the Dask workers have another; build again, or install the "
-                "same stackbook and libraries on the workers"
-            )
+def _moved(*results: Executed) -> str:
+    """What of other sources than ours is behind `results`, in words; empty if nothing is."""
+    seen = {(name, each) for result in results for name, each in result.used.items()}
+    # A reader's file travelled; it may have changed here since.
+    names = {name for name, _ in seen if not name.startswith("file:")}
+    now = {name: digest(name) for name in sorted(names)}
+    moved = [name for name in now if {each for other, each in seen if other == name} != {now[name]}]
+    if not moved:
+        return ""
+    words = ", ".join(name.replace(":", " ") for name in moved[:3])
+    return (
+        f"the {words} that a chapter ran with is not the one here: it was edited meanwhile, or the "
+        "Dask workers have another; build again, or install the same stackbook on the workers"
+    )
 
 
 def _publish(store: Store, parts: Mapping[str, Store], told: Told, *, force: bool) -> None:
