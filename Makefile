@@ -9,7 +9,7 @@ book: $(INSTALLED)
 	$(BIN)/stackbook build
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadgroup
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

@@ -1,9 +1,17 @@
-"""A book of two small chapters, for tests of the press that should not wait for the real one."""
+"""A book of two small chapters, for tests of the press that should not wait for the real one.
+
+And what property tests and tests of kernels share. The only file of this name, so that tests can
+import from it.
+"""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import settings
 
 from stackbook import home
 from stackbook.press.build import build
@@ -32,6 +40,21 @@ from stackbook.findings import finding
 
 The value is {{glue:text}}`{finding}:.3f`.
 """
+
+settings.register_profile("stackbook", deadline=None)  # a kernel's first call compiles it
+settings.load_profile("stackbook")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """On several processes the tests of a module stay in one, for what it compiles and keeps.
+
+    A test in a folder of its own shares nothing, and fills the gaps at the end.
+    """
+    for item in items:
+        marked = item.get_closest_marker("xdist_group")
+        if not marked and "tmp_path" not in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture
@@ -90,3 +113,14 @@ def store(built: Store, tmp_path: Path) -> Store:
     """A copy of the built book, to do with as a test likes."""
     shutil.copytree(built.folder, tmp_path / "_build")
     return Store(tmp_path / "_build")
+
+
+@pytest.fixture
+def assert_nan() -> Callable[..., None]:
+    """That a kernel gives NaN at a point, alone and in a loop that is long enough for SIMD."""
+
+    def check(kernel: Callable[..., Any], args: tuple[float, ...]) -> None:
+        assert np.isnan(kernel(*args))
+        assert np.isnan(kernel(*(np.full(9, arg, float) for arg in args))).all()
+
+    return check

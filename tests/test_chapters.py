@@ -1,8 +1,10 @@
 """Every chapter holds at its defaults and at each bound, and states what a reader relies on."""
 
 import ast
+import functools
 import re
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import jupytext
@@ -28,12 +30,21 @@ def run(
         findings, "_glue", lambda name, text, record=None: stated.update({name: record or text})
     )
     scope: dict[str, Any] = {"__name__": "__main__"}
-    for cell in jupytext.reads(chapter.source, fmt="md:myst").cells:
-        if cell.cell_type == "code":
-            exec(compile(cell.source, chapter.name, "exec"), scope)
-            if "parameters" in cell.metadata.get("tags", []):
-                scope.update(values)
+    for code, is_parameters in compiled(chapter.name):
+        exec(code, scope)
+        if is_parameters:
+            scope.update(values)
     return stated
+
+
+@functools.cache
+def compiled(name: str) -> list[tuple[CodeType, bool]]:
+    """The chapter's cells of code, and whether each declares the parameters."""
+    return [
+        (compile(cell.source, name, "exec"), "parameters" in cell.metadata.get("tags", []))
+        for cell in jupytext.reads(BOOK.chapters[name].source, fmt="md:myst").cells
+        if cell.cell_type == "code"
+    ]
 
 
 def corners(chapter: Chapter) -> list[tuple[str, dict[str, Value]]]:
@@ -51,7 +62,9 @@ def corners(chapter: Chapter) -> list[tuple[str, dict[str, Value]]]:
 
 
 CASES = [
-    pytest.param(chapter, values, id=f"{chapter.name} {words}")
+    pytest.param(
+        chapter, values, id=f"{chapter.name} {words}", marks=pytest.mark.xdist_group(chapter.name)
+    )
     for chapter in BOOK.chapters.values()
     for words, values in corners(chapter)
 ]

@@ -1,10 +1,12 @@
 """The site as readers meet it: in a browser, on a phone, in the dark, on paper, offline."""
 
+import fcntl
 import os
 import re
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
@@ -14,16 +16,20 @@ from typing import Any, NamedTuple
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from stackbook import charts
-from stackbook.press.build import build
+from stackbook import StackbookError, charts
+from stackbook.press.build import build_all
 from stackbook.press.chapters import Book
+from stackbook.press.scenarios import BASE, shipped
 from stackbook.press.store import Store
 
 BOOK = Book()
-STORE = Store(Path(__file__).parents[1] / "_build" / "test")  # not the reader's own site
+OWN = Store(Path(__file__).parents[1] / "_build")  # as `make book` left it, if it did
+STORE = Store(OWN.folder / "test")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 LOCAL = ("file:", "data:", "blob:", "http://127.0.0.1:")
+
+pytestmark = pytest.mark.xdist_group("site")  # one process serves it, and one browser visits
 
 if not CHROMIUM and not os.environ.get("CI"):
     pytest.skip("no Chromium here; on Debian: apt-get install chromium", allow_module_level=True)
@@ -36,13 +42,26 @@ class Visit(NamedTuple):
     complaints: list[str]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site() -> Path:
-    build(BOOK, STORE, {})
+    """The book under all its scenarios, executed and drawn only where `make book` has not.
+
+    The press looks at the content of all that is copied, and makes what is not of these sources.
+    """
+    STORE.folder.mkdir(parents=True, exist_ok=True)
+    with (STORE.folder / "tests").open("w") as alone:
+        fcntl.flock(alone, fcntl.LOCK_EX)  # until a second process with these tests is done
+        with suppress(StackbookError), OWN.locked():  # without it, if a build is at work
+            for there, here in ((OWN.results, STORE.results), (OWN.kept, STORE.kept)):
+                if there.is_dir():
+                    shutil.copytree(there, here, dirs_exist_ok=True)
+            if (OWN.html / "index.html").is_file() and not STORE.html.exists():
+                shutil.copytree(OWN.html, STORE.html)
+        build_all(BOOK, STORE)
     return STORE.html
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def http(site: Path) -> Iterator[str]:
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
@@ -54,7 +73,7 @@ def http(site: Path) -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     assert CHROMIUM, "no Chromium; on Debian: apt-get install chromium"
     with sync_playwright() as playwright:
@@ -127,6 +146,21 @@ def test_a_page_draws_its_charts_and_asks_nobody(
     charts = page.locator("figure.chart").count()
     assert charts >= (1 if name in BOOK.chapters else 0)
     assert page.locator(".chart-live svg").count() == charts
+
+
+@pytest.mark.parametrize("story", [name for name in shipped(BOOK) if name != BASE])
+@pytest.mark.parametrize("over", ["http", "file"])
+def test_a_page_under_a_scenario_is_a_whole_page(
+    visit: Any, site: Path, http: str, story: str, over: str
+) -> None:
+    """It draws its charts and fits its window."""
+    base = http if over == "http" else site.as_uri()
+    page, complaints = visit(address(base, f"scenarios/{story}/stack/token-dollar"))
+    draw(page)
+    assert complaints == []
+    charts = page.locator("figure.chart").count()
+    assert page.locator(".chart-live svg").count() == charts > 0
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_a_chart_is_drawn_when_a_reader_comes_near(visit: Any, http: str) -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import math
+import posixpath
 import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -132,7 +133,11 @@ class Book:
         for entry in entries:
             if entry.keys() - {"file", "title"}:
                 raise StackbookError(f"_toc.yml: {entry} is more than a file and its title")
-        return [toc["root"], *(entry["file"] for entry in entries)]
+        names = [toc["root"], *(entry["file"] for entry in entries)]
+        for name in map(str, names):
+            if name != posixpath.normpath(name) or name.startswith(("/", "..")) or "\0" in name:
+                raise StackbookError(f"_toc.yml names {name!r}; give the path of a page in book/")
+        return names
 
     @cached_property
     def chapters(self) -> dict[str, Chapter]:
@@ -223,6 +228,9 @@ def _read(kind: str, value: Any) -> Value:
         case "float", float() | int() | str():
             return float(value)
         case "str", str():
+            if "\0" in value:
+                raise ValueError
+            value.encode()  # bytes of a terminal that are not UTF-8 fail
             return value
     raise TypeError
 

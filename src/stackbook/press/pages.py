@@ -155,13 +155,43 @@ def _boxed(text: str, told: list[str]) -> str:
 
 
 def _assigned(values: dict[str, Value]) -> str:
-    return ", ".join(f"`{name} = {plain(value)}`" for name, value in values.items())
+    return ", ".join(_code(f"{name} = {plain(value)}") for name, value in values.items())
 
 
 def _shown(parameter: Parameter, value: Value) -> str:
     """As readers type it; free text as code, for it may look like Markdown."""
     free = parameter.kind == "str" and not parameter.choices and value
-    return f"`` {value} ``" if free else plain(value)
+    return _code(str(value)) if free else plain(value)
+
+
+def _code(text: str) -> str:
+    """`text` as code within a line, which nothing in it ends."""
+    text = _visible(text)
+    fence = _longer_than_in(text)
+    room = " " if {text[0], text[-1]} & {"`", " "} else ""
+    return f"{fence}{room}{text}{room}{fence}"
+
+
+def _visible(text: str) -> str:
+    """`text` in one line: what does not print is written as in Python and in bash's $''."""
+    seen = {"\n": r"\n", "\t": r"\t"}
+    return "".join(
+        each if each.isprintable() else seen.get(each, f"\\U{ord(each):08x}") for each in text
+    )
+
+
+def _longer_than_in(text: str, least: int = 1) -> str:
+    """More backticks than stand together in `text`."""
+    return "`" * max([least, *(len(run) + 1 for run in re.findall("`+", text))])
+
+
+def _quoted(value: Value) -> str:
+    """As a shell takes it."""
+    text = plain(value)
+    if text.isprintable():
+        return shlex.quote(text)
+    escaped = text.replace("\\", r"\\").replace("'", r"\'")
+    return f"$'{_visible(escaped)}'"
 
 
 def _is_parameters(cell: dict[str, Any]) -> bool:
@@ -197,10 +227,10 @@ def _last_section(
         yield _for_panel(chapter, values)
         yield ""
         example = changed or {name: values[name] for name in list(values)[:1]}
-        given = [f"-p {name}={shlex.quote(plain(each))}" for name, each in example.items()]
-        yield "```bash"
-        yield f"stackbook build --only {chapter.name} {' '.join(given)}"
-        yield "```"
+        given = [f"-p {name}={_quoted(each)}" for name, each in example.items()]
+        command = f"stackbook build --only {chapter.name} {' '.join(given)}"
+        fence = _longer_than_in(command, 3)
+        yield f"{fence}bash\n{command}\n{fence}"
         yield ""
     base = f"{up}_notebooks/{chapter.name}"
     yield (
