@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 RECORD = "application/vnd.stackbook.finding+json"
 _GLUE = "application/papermill.record/"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_stated: dict[str, dict[str, Any]] = {}
 
 
 def finding(
@@ -47,10 +48,16 @@ def finding(
     for key in ("value", "low", "high"):
         if not math.isfinite(record.get(key, 0.0)):
             raise ValueError(f"finding {name}: {key} is {record[key]}; state it in words instead")
+    _stated[name] = record
     _glue(name, repr(number), record)
     for key in ("low", "high"):
         if key in record:
             _glue(f"{name}_{key}", repr(record[key]))
+
+
+def stated() -> list[dict[str, Any]]:
+    """What `finding` has stated in this process, each name as last."""
+    return list(_stated.values())
 
 
 def phrase(name: str, text: str) -> None:

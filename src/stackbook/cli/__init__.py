@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from stackbook import StackbookError, __version__
-from stackbook.cli import book, checks, data
+from stackbook.cli import book, checks, data, releases, scenarios, studies, sweeps
 
 app = typer.Typer(
     help="The open, executable book on the economics of the AI infrastructure stack.",
@@ -17,7 +17,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for _each in (book, checks):
+for _each in (book, checks, studies, releases, scenarios, sweeps):
     app.add_typer(_each.app)
 app.add_typer(data.app, name="data")
 

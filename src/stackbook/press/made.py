@@ -6,6 +6,7 @@ A page asks for one with a fence whose language is `{made}` and whose text is th
 import json
 import re
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any, NamedTuple
 
 from stackbook import StackbookError, nearest
@@ -46,4 +47,14 @@ def chart(finished: Any) -> str:
     return f"```{{vega-lite}}\n{json.dumps(finished.to_dict())}\n```"
 
 
-SECTIONS: dict[str, Callable[[Built], str]] = {}
+def _in(module: str, name: str) -> Callable[[Built], str]:
+    """A function of a module that is not imported before a page asks for it: it needs this one."""
+    return lambda built: str(getattr(import_module(f"stackbook.press.{module}"), name)(built))
+
+
+SECTIONS: dict[str, Callable[[Built], str]] = {
+    "changes": _in("changes", "section"),
+    "api": _in("reference", "api"),
+    "parameters": _in("reference", "parameters"),
+    "scenarios": _in("compare", "section"),
+}

@@ -23,10 +23,13 @@ from urllib.parse import quote
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from sphinx.util import logging
+from sphinx.util.docutils import ReferenceRole
 
 from stackbook import charts
+from stackbook.press.changes import FEED
 from stackbook.press.pages import STORIES
-from stackbook.press.store import KEPT, USED, write
+from stackbook.press.scenarios import BASE
+from stackbook.press.store import KEPT, SCENARIOS, USED, write
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +67,11 @@ def setup(app: Any) -> dict[str, Any]:
     app.add_node(vegalite, html=(_visit, None))
     app.add_css_file("colours.css")
     app.add_directive("vega-lite", Chart)
+    app.add_role("scenario", Under())
+    app.connect("config-inited", _offer)
     app.connect("builder-inited", _bring)
     app.connect("html-page-context", _switch)
+    app.connect("html-page-context", _announce)
     app.connect("env-before-read-docs", _sparingly)
     app.connect("doctree-resolved", _place)
     app.connect("build-finished", _finish)
@@ -101,34 +107,67 @@ def _bring(app: Any) -> None:
     shutil.copy2(source / "tex-chtml.js", static / "mathjax")
 
 
-def _switch(app: Any, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
-    """In the header, the scenarios that the book was built under: each leads to the same page."""
+def _stories(app: Any) -> dict[str, Any]:
+    """The scenarios that the book was built under: all, if several, and the one of these pages."""
     path = Path(app.srcdir, STORIES)
-    if not path.is_file() or "header_buttons" not in context:
-        return
-    stories = json.loads(path.read_text("utf-8"))
-    here = stories["here"]
-    up = "../" * (page.count("/") + here["folder"].count("/") + bool(here["folder"]))
-    links = [
-        {
-            "type": "link",
-            "url": f"{up}{each['folder']}{'/' if each['folder'] else ''}{page}.html",
-            "text": each["title"],
-            "tooltip": each["story"],
-            "label": "scenario",
-        }
-        for each in stories["all"]
-    ]
-    context["header_buttons"].insert(
-        0,
-        {
-            "type": "group",
-            "tooltip": "This page under another scenario",
-            "icon": "fa-solid fa-code-branch",
-            "buttons": links,
-            "label": "scenarios",
-        },
-    )
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {"all": []}
+
+
+def _depth(app: Any) -> int:
+    """How many folders below the root of the site these pages are."""
+    stories = _stories(app)
+    return len(Path(stories["here"]["folder"]).parts) if stories["all"] else 0
+
+
+def _address(app: Any, page: str, folder: str, target: str) -> str:
+    """Link from `page` to the page `target` of the scenario whose pages are in `folder`."""
+    up = "../" * (page.count("/") + _depth(app))
+    return f"{up}{folder}{'/' if folder else ''}{target}.html"
+
+
+def _offer(app: Any, config: Any) -> None:
+    """Put the switcher of scenarios into the header of each page."""
+    config.templates_path.append(str(Path(__file__).parent / "templates"))
+    ends = ["scenarios.html", "article-header-buttons.html"]
+    config.html_theme_options = {**config.html_theme_options, "article_header_end": ends}
+
+
+def _switch(app: Any, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """What the switcher of a page offers: the same page under each scenario."""
+    stories = _stories(app)
+    if stories["all"]:
+        links = [
+            {
+                **each,
+                "url": _address(app, page, each["folder"], page),
+                "current": each == stories["here"],
+            }
+            for each in stories["all"]
+        ]
+        context["scenarios"] = {"here": stories["here"]["title"], "all": links}
+
+
+class Under(ReferenceRole):
+    """A link to a page under a scenario: {scenario}`words <glut/layers/chips>`."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        name, _, target = self.target.partition("/")
+        folder = "" if name == BASE else f"{SCENARIOS}/{name}"
+        url = _address(self.env.app, self.env.docname, folder, target)
+        return [nodes.reference(self.rawtext, self.title, refuri=url)], []
+
+
+def _announce(app: Any, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Lead to the feed of releases, which is at the root of the site alone, from the page's head.
+
+    A page that names it, as if it were beside it, leads there, too.
+    """
+    if Path(app.srcdir, FEED).is_file():
+        up = "../" * (page.count("/") + _depth(app))
+        context["metatags"] = context.get("metatags", "") + (
+            f'<link rel="alternate" type="application/atom+xml" title="Changes" href="{up}{FEED}">'
+        )
+        context["body"] = context.get("body", "").replace(f'href="{FEED}"', f'href="{up}{FEED}"')
 
 
 def _kept(app: Any, about: str, make: Callable[[], str]) -> str:
@@ -234,6 +273,8 @@ def _finish(app: Any, error: Exception | None) -> None:
         return
     out = Path(app.outdir)
     shutil.copytree(Path(app.srcdir, "_notebooks"), out / "_notebooks", dirs_exist_ok=True)
+    if Path(app.srcdir, FEED).is_file() and not _depth(app):
+        shutil.copy2(Path(app.srcdir, FEED), out)
     # The theme's style sheet draws the same icons from a font, without this 1.5 MB script.
     (out / "_static/scripts/fontawesome.js").write_text("", "utf-8")
     for path in (out / "_static").rglob("*.map"):
