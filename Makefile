@@ -6,7 +6,7 @@ INSTALLED := .venv/installed
 .PHONY: book test lint bench calibrate serve lock clean
 
 book: $(INSTALLED)
-	$(BIN)/stackbook build
+	$(BIN)/stackbook build --all
 
 test: lint
 	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadgroup

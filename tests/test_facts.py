@@ -313,3 +313,9 @@ def test_tables_of_a_study_hold_where_its_folder_is(
     assert facts.package().overlay == tmp_path / "data"
     monkeypatch.setenv("STACKBOOK_OVERLAY", str(tmp_path / "book"))
     assert facts.package().overlay == tmp_path / "book", "in a chapter: what travelled with it"
+
+
+def test_a_maker_is_spelled_in_one_way() -> None:
+    """The column is open, so that a study can add the chip of any."""
+    makers = facts.table("accelerators").collect()["maker"].unique().to_list()
+    assert len({re.sub(r"\W", "", maker).lower() for maker in makers}) == len(makers) == 19

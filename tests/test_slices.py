@@ -35,7 +35,10 @@ def others(one: Chapter) -> dict[str, Value]:
     return one.values(found)
 
 
-@pytest.mark.parametrize("one", BOOK.chapters.values(), ids=lambda one: one.name)
+PARAMETERIZED = [one for one in BOOK.chapters.values() if one.parameters]
+
+
+@pytest.mark.parametrize("one", PARAMETERIZED, ids=lambda one: one.name)
 def test_a_slice_finds_what_the_chapter_finds(
     one: Chapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -50,8 +53,6 @@ def test_a_slice_finds_what_the_chapter_finds(
         assert not isinstance(first, str), first
         assert not isinstance(last, str), last
         assert {each["name"]: each for each in last} == {name: whole[name] for name in names}
-    if whole:
-        assert len(piece.once + piece.each) < len(one.source) / 2
 
 
 NAMES = st.sampled_from("abc")

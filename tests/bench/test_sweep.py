@@ -14,7 +14,7 @@ BOOK = Book()
 CASES = 2000
 FINDINGS = [  # the parameter that is swept
     ("layers/chips", "wafer_usd", "whole chapter"),
-    ("layers/chips", "wafer_usd", "gb200_usd"),
+    ("layers/chips", "wafer_usd", "b200_logic_usd"),
     ("layers/datacenter-power", "usd_per_kwh", "whole chapter"),
     ("layers/datacenter-power", "usd_per_kwh", "energy_cents"),
     ("layers/datacenter-power", "usd_per_kwh", "owner_cost_hyperscaler"),

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -207,8 +208,9 @@ def connected(scheduler: str | None, tasks: int) -> Iterator[Any]:
         return
     # Threads suffice: each chapter runs in a Jupyter kernel, a process of its own.
     threads = min(tasks, os.cpu_count() or 1)
-    with (
-        LocalCluster(
+    # Without a network Dask wonders aloud which address this machine has; none is needed.
+    with warnings.catch_warnings(action="ignore"):
+        cluster = LocalCluster(
             n_workers=1,
             threads_per_worker=threads,
             processes=False,
@@ -217,9 +219,8 @@ def connected(scheduler: str | None, tasks: int) -> Iterator[Any]:
             worker_dashboard_address="127.0.0.1:0",
             memory_limit=0,
             silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+        )
+    with cluster, Client(cluster) as client:
         yield client
 
 
@@ -308,7 +309,8 @@ def _inputs(store: Store) -> str:
     """Digest of everything that the site is made from."""
     total = hashlib.sha256()
     package = Path(stackbook.__file__).parent
-    for path in (package / "press" / "site.py", *sorted((package / "charts").glob("*.py"))):
+    drawn = [*(package / "charts").glob("*.py"), *(package / "press" / "templates").glob("*")]
+    for path in (package / "press" / "site.py", *sorted(drawn)):
         total.update(path.read_bytes())
     for path in sorted(store.pages.rglob("*")):
         if path.is_file():

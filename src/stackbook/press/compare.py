@@ -1,13 +1,13 @@
 """Comparison: what each scenario moves, finding by finding, against the book's own values."""
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stackbook import facts
 from stackbook.press.chapters import Book, Value, plain
+from stackbook.press.markdown import escaped, table
 from stackbook.press.scenarios import BASE, Scenario, shipped
 from stackbook.press.store import Store
 
@@ -26,8 +26,8 @@ HEADLINES = {
     ("layers/chips", "least_output"): "Work at which own silicon pays, of a B200's",
     ("layers/memory-packaging", "b200_buildable"): "B200s that packaging and memory allow",
     ("stack/token-dollar", "yours_left"): "Left to OpenAI of a token's dollar, on Oracle",
-    ("stack/token-dollar", "yours_to_nvidia"): "Nvidia's part of that dollar",
-    ("stack/token-dollar", "yours_to_oracle"): "Oracle's part of that dollar",
+    ("stack/token-dollar", "yours_to_nvidia"): "Nvidia's part of a token's dollar",
+    ("stack/token-dollar", "yours_to_oracle"): "Oracle's part of a token's dollar",
     ("decide/build-rent-api", "even_volume"): "Tokens from which owning beats an API",
     ("decide/startup-alliances", "startup_gap"): "A startup's cost of a token over a large lab's",
     ("stack/concentration", "stress_lost"): "Clouds' loss if OpenAI's funding stops",
@@ -350,7 +350,7 @@ def _compared(built: "Built", stories: Mapping[str, Scenario]) -> Iterator[str]:
             f"{number(move.was.value)} to {number(move.now.value)}{unit_words(move.unit)}"
             for move in _leaders(of)
         )
-        yield f"- **{_text(titles[name])}**: {told or 'nothing'}; {counted(of)}."
+        yield f"- **{escaped(titles[name])}**: {told or 'nothing'}; {counted(of)}."
     yield ":::"
     yield ""
     chart = headline_chart(titles, results)
@@ -362,7 +362,7 @@ def _compared(built: "Built", stories: Mapping[str, Scenario]) -> Iterator[str]:
     yield from _how(stories)
     for name, of in by_story.items():
         yield from _story(stories[name], built.book)
-        yield f"{_text(titles[name])} against the book: {counted(of)}."
+        yield f"{escaped(titles[name])} against the book: {counted(of)}."
         yield ""
         yield from _moved(name, of)
 
@@ -390,20 +390,20 @@ def _how(stories: Mapping[str, Scenario]) -> Iterator[str]:
 
 def _story(story: Scenario, book: Book) -> Iterator[str]:
     """What a scenario tells, and what it sets, from where."""
-    yield f"## {_text(story.title)}"
+    yield f"## {escaped(story.title)}"
     yield ""
-    yield _text(story.story)
+    yield escaped(story.story)
     yield ""
-    yield from _table(["Parameter", "Book", "Here", "Unit", "How the value follows"])
+    rows = []
     for name, value in story.parameters.items():
         owners = [one.parameters[name] for one in book.chapters.values() if name in one.parameters]
         default = " or ".join(dict.fromkeys(plain(one.default) for one in owners))
         unit = "" if owners[0].unit in ("-", "1") else owners[0].unit
         said = story.sources.get(name)
         why = f"{said.why} ({_OURS.get(said.source) or facts.cite(said.source)})" if said else ""
-        about = f"{owners[0].meaning}<br>{_text(why)}" if why else owners[0].meaning
-        yield from _row([f"`{name}`", default, f"**{plain(value)}**", unit, about])
-    yield "```"
+        about = f"{owners[0].meaning}<br>{escaped(why)}" if why else owners[0].meaning
+        rows.append([f"`{name}`", default, f"**{plain(value)}**", unit, about])
+    yield from table(["Parameter", "Book", "Here", "Unit", "How the value follows"], rows)
     yield ""
 
 
@@ -412,41 +412,19 @@ def _moved(story: str, of: list[Move]) -> Iterator[str]:
     most = [move for move in of if move.moved and not move.repeats][:SHOWN]
     if not most:
         return
-    yield from _table(["Finding", "Book", "Here", "Unit", "Change", "Widths of its range"])
+    rows = []
     for move in most:
         unit = "" if move.unit == "1" else move.unit
         width = number(move.moved) if move.was.low is not None else "no range"
-        yield from _row(
-            [
-                f"{_link(story, move)}<br><small>{move.chapter}</small>",
-                *(ranged(move.was), ranged(move.now), unit, changed(move), width),
-            ]
-        )
-    yield "```"
+        name = f"{_link(story, move)}<br><small>{move.chapter}</small>"
+        rows.append([name, ranged(move.was), ranged(move.now), unit, changed(move), width])
+    yield from table(["Finding", "Book", "Here", "Unit", "Change", "Widths of its range"], rows)
     yield ""
 
 
 def _link(story: str, move: Move, about: str = "") -> str:
     """The way to the page of a finding under a scenario, by what it is about or by its name."""
     return f"{{scenario}}`{about or words(move.finding)} <{story}/{move.chapter}>`"
-
-
-def _table(heads: list[str]) -> Iterator[str]:
-    yield "```{list-table}"
-    yield ":class: stackbook-params"
-    yield ":header-rows: 1"
-    yield ""
-    yield from _row(heads)
-
-
-def _row(cells: list[str]) -> Iterator[str]:
-    for k, cell in enumerate(cells):
-        yield f"{'  ' if k else '* '}- {cell}"
-
-
-def _text(words: str) -> str:
-    """Words of a scenario in Markdown: nothing in them is markup."""
-    return re.sub(r"([\\\[\]*_`$<>{}#|~^])", r"\\\1", words)
 
 
 _STYLE = """

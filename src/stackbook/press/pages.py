@@ -16,6 +16,7 @@ from stackbook import facts, home
 from stackbook.press import changes, made, releases
 from stackbook.press.chapters import PATH, Book, Chapter, Parameter, Value, plain
 from stackbook.press.made import Built
+from stackbook.press.markdown import code, escaped, longer_than_in, table, visible
 from stackbook.press.scenarios import BASE, Scenario
 from stackbook.press.store import SCENARIOS, Shown, Store, write
 
@@ -155,34 +156,13 @@ def _boxed(text: str, told: list[str]) -> str:
 
 
 def _assigned(values: dict[str, Value]) -> str:
-    return ", ".join(_code(f"{name} = {plain(value)}") for name, value in values.items())
+    return ", ".join(code(f"{name} = {plain(value)}") for name, value in values.items())
 
 
-def _shown(parameter: Parameter, value: Value) -> str:
+def shown_as(parameter: Parameter, value: Value) -> str:
     """As readers type it; free text as code, for it may look like Markdown."""
     free = parameter.kind == "str" and not parameter.choices and value
-    return _code(str(value)) if free else plain(value)
-
-
-def _code(text: str) -> str:
-    """`text` as code within a line, which nothing in it ends."""
-    text = _visible(text)
-    fence = _longer_than_in(text)
-    room = " " if {text[0], text[-1]} & {"`", " "} else ""
-    return f"{fence}{room}{text}{room}{fence}"
-
-
-def _visible(text: str) -> str:
-    """`text` in one line: what does not print is written as in Python and in bash's $''."""
-    seen = {"\n": r"\n", "\t": r"\t"}
-    return "".join(
-        each if each.isprintable() else seen.get(each, f"\\U{ord(each):08x}") for each in text
-    )
-
-
-def _longer_than_in(text: str, least: int = 1) -> str:
-    """More backticks than stand together in `text`."""
-    return "`" * max([least, *(len(run) + 1 for run in re.findall("`+", text))])
+    return code(str(value)) if free else plain(value)
 
 
 def _quoted(value: Value) -> str:
@@ -191,7 +171,7 @@ def _quoted(value: Value) -> str:
     if text.isprintable():
         return shlex.quote(text)
     escaped = text.replace("\\", r"\\").replace("'", r"\'")
-    return f"$'{_visible(escaped)}'"
+    return f"$'{visible(escaped)}'"
 
 
 def _is_parameters(cell: dict[str, Any]) -> bool:
@@ -206,30 +186,18 @@ def _last_section(
     yield "## Run this page with your own numbers" if values else "## Take this page away"
     yield ""
     if values:
-        yield "```{list-table}"
-        yield ":class: stackbook-params"
-        yield ":header-rows: 1"
-        yield ""
         default = ["Default"] if changed else []
-        yield from _row(["Parameter", "Value", *default, "Unit", "Bounds", "Meaning"])
-        for name, value in values.items():
-            parameter = chapter.parameters[name]
-            was = (
-                [_shown(parameter, parameter.default) if name in changed else ""] if changed else []
-            )
-            shown = _shown(parameter, value)
-            shown = f"**{shown}**" if shown and name in changed else shown
-            unit = "" if parameter.unit == "-" else parameter.unit
-            about = [unit, parameter.bounds, parameter.meaning + _evidence(parameter)]
-            yield from _row([f"`{name}`", shown, *was, *about])
-        yield "```"
+        yield from table(
+            ["Parameter", "Value", *default, "Unit", "Bounds", "Meaning"],
+            (_cells(chapter.parameters[name], value, changed) for name, value in values.items()),
+        )
         yield ""
         yield _for_panel(chapter, values)
         yield ""
         example = changed or {name: values[name] for name in list(values)[:1]}
         given = [f"-p {name}={_quoted(each)}" for name, each in example.items()]
         command = f"stackbook build --only {chapter.name} {' '.join(given)}"
-        fence = _longer_than_in(command, 3)
+        fence = longer_than_in(command, 3)
         yield f"{fence}bash\n{command}\n{fence}"
         yield ""
     base = f"{up}_notebooks/{chapter.name}"
@@ -238,6 +206,16 @@ def _last_section(
         f'<a href="{html.escape(base)}.ipynb" download>Executed notebook</a> · '
         f'<a href="{html.escape(base)}.findings.json" download>Findings (JSON)</a></p>'
     )
+
+
+def _cells(parameter: Parameter, value: Value, changed: dict[str, Value]) -> list[str]:
+    moved = parameter.name in changed
+    was = [shown_as(parameter, parameter.default) if moved else ""] if changed else []
+    shown = shown_as(parameter, value)
+    shown = f"**{shown}**" if shown and moved else shown
+    unit = "" if parameter.unit == "-" else parameter.unit
+    about = parameter.meaning + evidence(parameter)
+    return [f"`{parameter.name}`", shown, *was, unit, parameter.bounds, about]
 
 
 def _for_panel(chapter: Chapter, values: dict[str, Value]) -> str:
@@ -251,17 +229,12 @@ def _for_panel(chapter: Chapter, values: dict[str, Value]) -> str:
     return f'<script type="application/json" class="stackbook-parameters">{text}</script>'
 
 
-def _row(cells: list[str]) -> Iterator[str]:
-    for number, cell in enumerate(cells):
-        yield f"{'* ' if number == 0 else '  '}- {cell}"
-
-
-def _evidence(parameter: Parameter) -> str:
+def evidence(parameter: Parameter) -> str:
     """Range and source of the row of table `parameters` behind a default."""
     if parameter.symbol is None:
         return ""
     fact = facts.parameter(parameter.symbol)
     ends = [plain(end) for end in (fact.low, fact.high) if end is not None]
     spread = f" {' to '.join(ends)}," if ends else ""
-    cited = re.sub(r"([\[\]*_`$])", r"\\\1", facts.cite(fact.source))
+    cited = escaped(facts.cite(fact.source))
     return f" (evidence:{spread} {cited}; confidence {fact.confidence})"

@@ -11,12 +11,12 @@ import stackbook
 from stackbook.press import pages
 from stackbook.press.chapters import Chapter, Parameter
 from stackbook.press.made import Built
+from stackbook.press.markdown import escaped, table
 from stackbook.press.scenarios import shipped
 
 _ROOMS = ("facts", "inputs", "profiles", "findings", "charts", "kernels")
 _ABOUT = re.compile(r"(\w+(?:, \w+)*): (.+)")  # in a kernel's docstring: names, and what they are
 _CODE = re.compile(r"(``.+?``|`[^`]+`)")
-_MARKUP = re.compile(r"([\\*_{}\[\]<>$|#~^&@%+=])")
 
 Used = Mapping[Parameter, list[Chapter]]
 
@@ -54,19 +54,23 @@ def parameters(built: Built) -> str:
 
 
 def _table(used: Used, setters: Mapping[str, list[str]]) -> Iterator[str]:
-    yield from ("```{list-table}", ":class: stackbook-params stackbook-all", ":header-rows: 1", "")
-    yield from pages._row(["Parameter", "Default", "Unit", "Bounds", "Meaning"])
-    for parameter, where in used.items():
-        meaning = parameter.meaning + pages._evidence(parameter)
-        if where[1:]:
-            meaning += f". In {', '.join(map(_doc, where))}"
-        if parameter.name in setters:
-            meaning += f". Set by scenario {', '.join(setters[parameter.name])}"
-        name = f"`{parameter.name}`{{#{_anchor(parameter)}}}"
-        default = pages._shown(parameter, parameter.default)
-        unit = "" if parameter.unit == "-" else parameter.unit
-        yield from pages._row([name, default, unit, parameter.bounds, meaning])
-    yield "```"
+    heads = ["Parameter", "Default", "Unit", "Bounds", "Meaning"]
+    rows = (_cells(parameter, where, setters) for parameter, where in used.items())
+    return table(heads, rows, "stackbook-all")
+
+
+def _cells(
+    parameter: Parameter, where: list[Chapter], setters: Mapping[str, list[str]]
+) -> list[str]:
+    meaning = parameter.meaning + pages.evidence(parameter)
+    if where[1:]:
+        meaning += f". In {', '.join(map(_doc, where))}"
+    if parameter.name in setters:
+        meaning += f". Set by scenario {', '.join(setters[parameter.name])}"
+    name = f"`{parameter.name}`{{#{_anchor(parameter)}}}"
+    default = pages.shown_as(parameter, parameter.default)
+    unit = "" if parameter.unit == "-" else parameter.unit
+    return [name, default, unit, parameter.bounds, meaning]
 
 
 def _doc(chapter: Chapter) -> str:
@@ -203,5 +207,5 @@ def _arguments(text: str) -> Iterator[str]:
 def _text(text: str) -> str:
     """Words of a docstring as Markdown: code stays code, nothing else is markup."""
     parts = _CODE.split(text)
-    parts[::2] = [_MARKUP.sub(r"\\\1", part) for part in parts[::2]]
+    parts[::2] = map(escaped, parts[::2])
     return "".join(parts)
