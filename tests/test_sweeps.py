@@ -20,7 +20,7 @@ from stackbook import StackbookError, inputs
 from stackbook.facts import parameter
 from stackbook.press import build, sweeps
 from stackbook.press.chapters import Book
-from stackbook.press.sweeps import Design, designed
+from stackbook.press.designs import METHODS, Design, designed
 
 POWER = Book().chapter("layers/datacenter-power")
 USED = {"module:stackbook.findings": "as of then"}
@@ -50,7 +50,7 @@ def test_a_design_is_a_product_crossed_with_a_sample() -> None:
     assert again.swept["om_share"] == design.swept["om_share"][:4] != other.swept["om_share"]
 
 
-@pytest.mark.parametrize("method", sweeps.METHODS)
+@pytest.mark.parametrize("method", METHODS)
 def test_a_draw_of_evidence_has_its_distribution_within_the_bounds(method: str) -> None:
     """As `inputs.uncertain` has it, around the value that the parameter has."""
     design = designed(POWER, {"om_share": 0.04}, sample=f"{method}:1024", draw=["om_share"])

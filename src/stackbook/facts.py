@@ -103,6 +103,17 @@ class Package:
         self.used.add(name)
         return self._frames[name].lazy()
 
+    @property
+    def parameters(self) -> dict[str, Uncertain]:
+        """Table `parameters` by symbol, read once: chapters ask for hundreds."""
+        self.used.add("parameters")
+        return self._parameters
+
+    @cached_property
+    def _parameters(self) -> dict[str, Uncertain]:
+        chosen = self.table("parameters").select(Uncertain._fields).collect()
+        return {one.symbol: one for one in (Uncertain(*row) for row in chosen.iter_rows())}
+
     def violations(self, name: str) -> list[str]:
         """Every broken rule of table `name`, a line each."""
         return list(self._read(name)[1])
@@ -365,8 +376,10 @@ def rows(name: str, column: str, value: str, what: str = "") -> pl.DataFrame:
 
 def parameter(symbol: str) -> Uncertain:
     """The uncertain model input `symbol` of table `parameters`, with its range and source."""
-    row = rows("parameters", "symbol", symbol, "parameter").row(0, named=True)
-    return Uncertain(**{field: row[field] for field in Uncertain._fields})
+    known = package().parameters
+    if symbol not in known:
+        rows("parameters", "symbol", symbol, "parameter")  # says what there is
+    return known[symbol]
 
 
 def central(symbol: str) -> float:

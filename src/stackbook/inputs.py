@@ -400,7 +400,11 @@ def quoted_price(accelerator: str) -> Quote:
     asked = asked.filter(index) if asked.filter(index).height else asked  # has them counted
     asked = asked.filter(pl.col("month") == pl.col("month").max().over("provider"))
     year, month = max(asked["month"]).split("-")
-    sellers = asked.group_by("provider").agg(pl.median("usd_per_hour")).sort("provider")
+    sellers = (
+        asked.group_by("provider", maintain_order=True)
+        .agg(pl.median("usd_per_hour"))
+        .sort("provider")
+    )
     of = " and ".join(sellers["provider"])
     of = f"{sellers.height} sellers" if sellers.height > _NAMED else of
     of += ", contract" if (asked["price_kind"] == "contract").all() else ""

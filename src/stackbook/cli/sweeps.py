@@ -57,7 +57,7 @@ def sweep(
     file has a row for each case and finding, with every parameter. A sweep that was stopped goes
     on with the same command.
     """
-    from stackbook.press import sweeps
+    from stackbook.press import designs, sweeps
     from stackbook.press.build import default_store
     from stackbook.press.chapters import Book
 
@@ -68,7 +68,7 @@ def sweep(
     named = {text.partition("=")[0].strip() for text in (grid or []) + (values or [])}
     if twice := sorted(set_here & named):
         raise StackbookError(f"parameter {twice[0]} is set with -p and swept; do one of them")
-    design = sweeps.designed(
+    design = designs.designed(
         book.chapter(chapter),
         given,
         grid=grid or [],

@@ -213,7 +213,7 @@ def _cells(parameter: Parameter, value: Value, changed: dict[str, Value]) -> lis
     was = [shown_as(parameter, parameter.default) if moved else ""] if changed else []
     shown = shown_as(parameter, value)
     shown = f"**{shown}**" if shown and moved else shown
-    unit = "" if parameter.unit == "-" else parameter.unit
+    unit = "" if parameter.unit in ("-", "1") else parameter.unit
     about = parameter.meaning + evidence(parameter)
     return [f"`{parameter.name}`", shown, *was, unit, parameter.bounds, about]
 

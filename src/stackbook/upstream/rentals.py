@@ -122,7 +122,11 @@ class Seen:
 @cache
 def _medians() -> dict[str, float]:
     """Median price of each accelerator in the table [USD/h]."""
-    prices = facts.table("rental_prices").group_by("accelerator").agg(pl.median("usd_per_hour"))
+    prices = (
+        facts.table("rental_prices")
+        .group_by("accelerator", maintain_order=True)
+        .agg(pl.median("usd_per_hour"))
+    )
     return dict(prices.collect().iter_rows())
 
 

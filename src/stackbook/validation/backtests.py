@@ -150,7 +150,11 @@ def azure_growth() -> Change:
 
 @cache
 def stock() -> dict[date, float]:
-    rows = facts.table("compute_owned").filter(owner="All").group_by("quarter_end")
+    rows = (
+        facts.table("compute_owned")
+        .filter(owner="All")
+        .group_by("quarter_end", maintain_order=True)
+    )
     return dict(rows.agg(pl.sum("h100e")).collect().iter_rows())
 
 

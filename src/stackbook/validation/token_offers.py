@@ -31,7 +31,7 @@ def _asked() -> pl.DataFrame:
         facts.table("token_offers")
         .with_columns(usd=blend)
         .filter(pl.col("usd") > 0)
-        .group_by("weights", "provider")
+        .group_by("weights", "provider", maintain_order=True)
         .agg(pl.col("usd").min(), pl.col("released").min())
         .sort("weights", "provider")
         .collect()
@@ -43,7 +43,7 @@ def same_weights() -> pl.DataFrame:
     usd = pl.col("usd")
     return (
         _asked()
-        .group_by("weights")
+        .group_by("weights", maintain_order=True)
         .agg(
             sellers=pl.len(),
             released=pl.col("released").min(),
