@@ -123,7 +123,7 @@ def unexecuted(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What chapters are taken to have stated, for tests of the prose alone."""
     stated: dict[str, Any] = {}
     monkeypatch.setattr(press, "run", lambda store, cases, told: cases)
-    monkeypatch.setattr(press, "_glued", lambda result: stated)
+    monkeypatch.setattr(press, "_texts", lambda result: stated)
     return stated
 
 

@@ -126,11 +126,20 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
         ("c,gpu,,,,,,,x,more", "row 4: 10 cells under 9 columns; put text with a comma between"),
         ("c,gpu", "row 4: 2 cells under 9 columns"),
         ('"c,gpu,,,,,,,x', "after row 4: not UTF-8 CSV"),
+        ("c,gpu,,,,,,,x\rd,gpu,,,,,,,x", "after row 4: not UTF-8 CSV, new-line character"),
     ],
 )
 def test_a_row_that_is_no_row_is_named(tmp_path: Path, row: str, message: str) -> None:
     with pytest.raises(FactsError, match=message):
         package(tmp_path, *GOOD, row).table("chips")
+
+
+@pytest.mark.parametrize("text", ["", "\n", '"key\n",kind\na,gpu\n'])
+def test_a_file_without_its_header_is_named(tmp_path: Path, text: str) -> None:
+    bad = package(tmp_path, *GOOD)
+    (tmp_path / "chips.csv").write_text(text)
+    with pytest.raises(FactsError, match=r"^chips.csv: columns are \["):
+        bad.check()
 
 
 def test_a_row_in_another_encoding_is_named(tmp_path: Path) -> None:
@@ -294,11 +303,34 @@ def test_a_study_may_bring_tables_of_its_own(tmp_path: Path) -> None:
     laid = laid_over(tmp_path, datapackage_json=text, mine_csv="key\na\n")
     assert laid.broken() == [] and laid.table("mine").collect()["key"].to_list() == ["a"]
     (tmp_path / "own" / "mien.csv").write_text("key\na\n")
+    (tmp_path / "own" / ".kept").mkdir()
+    (tmp_path / "own" / ".kept" / "chips.csv").write_text("an editor's")
     (stray,) = laid.broken()
     assert "mien.csv in " in stray and "is no table (did you mean mine.csv?)" in stray
     (tmp_path / "own" / "datapackage.json").write_text(text.replace('"mine"', '"chips"'))
     with pytest.raises(FactsError, match="table 'chips' is ours; give yours another name"):
         Package(tmp_path / "ours", tmp_path / "own").table("chips")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"resources": [{"path": "mine.csv", "schema": {"fields": []}}]}',
+        '{"resources": [{"name": "mine", "schema": {"fields": []}}]}',
+        '{"resources": [{"name": "mine", "path": "mine.csv"}]}',
+        '{"resources": [{"name": "mine", "path": "mine.csv", "schema": {"fields": [{"name": "a", '
+        '"type": "any"}]}}]}',
+        '{"resources": [{"name": "mine", "path": "mine.csv", "schema": {"fields": [], '
+        '"primaryKey": "a"}}]}',
+    ],
+)
+def test_a_description_that_cannot_be_read_is_named(tmp_path: Path, text: str) -> None:
+    laid = laid_over(tmp_path, datapackage_json=text, mine_csv="a\n1\n")
+    with pytest.raises(FactsError, match=r"own/datapackage.json, \w+Error: .*; a table has name, "):
+        laid.check()
 
 
 def test_tables_of_a_study_hold_where_its_folder_is(

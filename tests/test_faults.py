@@ -24,6 +24,7 @@ from test_press import edit, files, states, text
 
 import stackbook
 from stackbook import StackbookError, facts, home
+from stackbook.press import pages
 from stackbook.press.chapters import Book
 from stackbook.press.scenarios import scenario
 from stackbook.press.store import STAGING, Store
@@ -376,3 +377,23 @@ def test_a_name_leads_nowhere_else(book: Book, name: str) -> None:
     shutil.copy(book.folder / "one.md", book.config.parent / "outside.md")
     with pytest.raises(StackbookError, match=r"^_toc.yml names .* in book/"):
         Book(book.config.parent).files  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("book/_toc.yml", b": [", "_toc.yml is not readable YAML: "),
+        ("book/_toc.yml", b"chapters: []", "_toc.yml: write `root`, and "),
+        ("book/_toc.yml", b"root: index\nchapters: [one]", "_toc.yml: write `root`, and "),
+        ("book/_toc.yml", b"- one", "_toc.yml: write `name: value` lines, not ['one']"),
+        ("book/index.md", b"# \xe9", "index.md: 'utf-8' codec can't decode byte 0xe9"),
+        ("book/notes.md", b"# \xe9", "notes.md: 'utf-8' codec can't decode byte 0xe9"),
+        ("_config.yml", b"a: [", "_config.yml is not readable YAML: "),
+    ],
+)
+def test_a_file_of_the_book_that_cannot_be_read_is_named(
+    book: Book, store: Store, name: str, text: bytes, message: str
+) -> None:
+    (book.config.parent / name).write_bytes(text)
+    with pytest.raises(StackbookError, match=re.escape(message)):
+        pages.prepare(book, store)

@@ -90,6 +90,7 @@ def move(was: Stated, now: Stated) -> Move:
         (Stated(0), Stated(5), 1, None),
         (Stated(2, 2, 2), Stated(1, 1, 1), 0.5, False),
         (Stated(0.3), Stated(0.1 + 0.2), 0, None),
+        (Stated(4e-13), Stated(2e-13), 0.5, None),
     ],
 )
 def test_a_move_is_measured_by_the_range_or_else_by_the_size(
@@ -165,6 +166,31 @@ def test_the_page_of_scenarios_says_what_moves_and_where_it_is_from(many: Store)
 
 def plain(path: Path) -> str:
     return " ".join(path.read_text().split())
+
+
+def test_what_was_built_of_a_scenario_goes_with_it(many: Store) -> None:
+    old = many.under("old").notebooks / "one.ipynb"
+    old.parent.mkdir(parents=True)
+    old.write_text("{}")
+    press.build_all(Book(many.folder.parent), many)
+    assert {path.name for path in (many.folder / "scenarios").iterdir()} == {"low", "long"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a b", "parameters: {}", "scenarios/a b.yml: a scenario of the book is called by letters"),
+        ("odd", "parameters: {1: 2}", "no parameter 1 in one, deep/two; `stackbook params` lists"),
+        ("odd", "parameters: {on: 2}", "no parameter True in one, deep/two (did you mean rate?); "),
+    ],
+)
+def test_a_scenario_that_cannot_be_is_refused_in_a_line(
+    book: Book, name: str, text: str, message: str
+) -> None:
+    (book.folder / "scenarios").mkdir()
+    (book.folder / "scenarios" / f"{name}.yml").write_text(text)
+    with pytest.raises(StackbookError, match=re.escape(message)):
+        shipped(book)
 
 
 def test_a_book_that_was_built_alone_tells_how_to_get_the_others(many: Store) -> None:

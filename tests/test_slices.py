@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_chapters import BOOK, run
 
-from stackbook import StackbookError, findings
+from stackbook import StackbookError, findings, inputs
 from stackbook.press import slices
 from stackbook.press.chapters import Chapter, Value, declared
 
@@ -26,8 +26,8 @@ def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def others(one: Chapter) -> dict[str, Value]:
-    """Not the defaults: numbers 3% away, inwards where the bound is near."""
-    found: dict[str, Value] = {}
+    """Not the defaults: numbers 3% away, inwards where the bound is near, and few refits."""
+    found: dict[str, Value] = {"refits": 200} if "refits" in one.parameters else {}
     for name, each in one.parameters.items():
         if each.kind == "float" and each.low is not None and each.high is not None:
             ways = (float(each.default) * factor for factor in (1.03, 0.97, 1.0))
@@ -42,15 +42,21 @@ PARAMETERIZED = [one for one in BOOK.chapters.values() if one.parameters]
 def test_a_slice_finds_what_the_chapter_finds(
     one: Chapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every finding of the book: all at once, and each tenth alone."""
+    """Every finding of the book: all at once after another case, and some alone.
+
+    With a tenth of the draws, which cost the most.
+    """
+    monkeypatch.setattr(inputs, "DRAWS", inputs.DRAWS // 10)
     values = others(one)
     stated = run(one, values, monkeypatch)
     whole = {name: record for name, record in stated.items() if isinstance(record, dict)}
-    swept = {name: [one.parameters[name].default, value] for name, value in values.items()}
-    for names in [list(whole), *([name] for name in list(whole)[::10])]:
+    found = list(whole)
+    for names in (found, found[:1], found[len(found) // 2 :][:1], found[-1:]):
+        swept = {name: [value] for name, value in values.items()}
+        if names is found:
+            swept = {name: [one.parameters[name].default, value] for name, value in values.items()}
         piece = slices.sliced(one, names, swept)
-        first, last = slices._cases(piece, {}, swept)
-        assert not isinstance(first, str), first
+        *_, last = slices._cases(piece, {}, swept)
         assert not isinstance(last, str), last
         assert {each["name"]: each for each in last} == {name: whole[name] for name in names}
 
@@ -116,6 +122,32 @@ def test_a_case_knows_nothing_of_the_case_before(
         whole.append([told["s"]])
     piece = slices.sliced(one, ["s"], swept)
     assert slices._cases(piece, {"other": 2}, swept) == whole, f"{code}\n--\n{piece}"
+
+
+ALIASES = (
+    "a = b = [0.0]\nb.append(rate)\nfinding('s', sum(a), '1', why='w')",
+    "import heapq\na = [3.0]\nx = [heapq.heappush(a, rate)]\nfinding('s', a[0], '1', why='w')",
+    "a = iter([1.0, 2.0, 3.0])\nb = a\nx = next(b)\nfinding('s', rate * next(a), '1', why='w')",
+)
+
+
+@pytest.mark.parametrize("code", ALIASES)
+def test_what_another_name_changes_is_in_the_slice(code: str) -> None:
+    swept: dict[str, list[Value]] = {"rate": [0.25, 0.5]}
+    told: dict[str, Any] = {}
+    findings._glue = lambda name, text, record=None: told.update({name: record})
+    exec(code, {"finding": findings.finding, "rate": 0.5})
+    assert slices._cases(slices.sliced(chapter(code), ["s"], swept), {}, swept)[1] == [told["s"]]
+
+
+def test_a_case_that_depends_on_the_one_before_is_refused() -> None:
+    """What no reading of the code finds, the first case run again does."""
+    code = "import random\nrandom.seed(1)\nx = random.random() * rate\n"
+    one = chapter(code + "finding('s', x, '1', why='w')")
+    swept: dict[str, list[Value]] = {"rate": [0.25, 0.5]}
+    with pytest.raises(StackbookError, match="a case of t depends on the cases before it") as error:
+        slices.run(slices.sliced(one, ["s"], swept), {}, swept, {}, {})
+    assert "\n" not in str(error.value)
 
 
 def test_what_no_swept_parameter_reaches_runs_once() -> None:

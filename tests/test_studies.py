@@ -104,6 +104,24 @@ def check_drawn(page: Path) -> None:
         browser.close()
 
 
+def test_a_file_is_found_from_any_folder_of_a_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = tmp_path / "a study" / "in it μ"
+    for study in (inner.parent, inner):
+        (study / "book").mkdir(parents=True)
+        (study / "book" / "_toc.yml").write_text("root: index\n")
+        (study / "_config.yml").write_text("title: Mine\n")
+        (study / "runs.csv").write_text(study.name)
+    (tmp_path / "link").symlink_to(inner)
+    monkeypatch.chdir(tmp_path / "link" / "book")
+    assert stackbook.study() == inner
+    assert stackbook.located("runs.csv").read_text() == inner.name
+    with pytest.raises(StackbookError, match=r"'run.csv' in .*/book \(did you mean runs.csv\?\)"):
+        stackbook.located("run.csv")
+    assert stackbook.located("data/sources.csv") == home() / "data" / "sources.csv"
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)

@@ -38,18 +38,19 @@ def study() -> Path | None:
 
 
 def located(path: str) -> Path:
-    """The file that a reader gave as `path`: from the current folder, else from the book's home.
+    """The file that a reader gave as `path`: from the current folder, else the study's, else ours.
 
     In a chapter that the press executes it is the copy that travelled there. StackbookError where
     there is none.
     """
     laid = os.environ.get(FILES)
-    places = [Path(laid, laid_as(path))] if laid else [Path(path), home() / path]
+    roots = (Path(), study() or home(), home())
+    places = [Path(laid, laid_as(path))] if laid else [root / path for root in roots]
     for place in places:
         if place.is_file():
             return place
     searched = "" if laid or Path(path).is_absolute() else f" in {Path.cwd()}"
-    folders = [place.parent for place in places if place.parent.is_dir()]
+    folders = {place.parent: None for place in places if place.parent.is_dir()}
     files = [each.name for folder in folders for each in folder.iterdir() if each.is_file()]
     raise StackbookError(f"there is no file {path!r}{searched}{nearest(Path(path).name, files)}")
 

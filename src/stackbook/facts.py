@@ -122,7 +122,7 @@ class Package:
         """Every broken rule of all tables, a line each."""
         broken = [line for name in self.resources for line in self.violations(name)]
         paths = [resource["path"] for resource in self.resources.values()]
-        for name in self.overlaid().keys() - {"datapackage.json", *paths}:
+        for name in sorted(self.overlaid().keys() - {"datapackage.json", *paths}):
             broken.append(
                 f"{name} in {self.overlay} is no table{nearest(name, paths)}; call it as one of "
                 "ours to add rows, or describe it in a datapackage.json beside it"
@@ -130,12 +130,15 @@ class Package:
         return broken
 
     def overlaid(self) -> dict[str, bytes]:
-        """The files of the overlay by their path in it."""
+        """The files of the overlay by their path in it, without hidden ones, as of editors."""
         files = sorted(self.overlay.rglob("*")) if self.overlay else []
+        named = {path.relative_to(self.overlay): path for path in files if self.overlay}
         return {
-            path.relative_to(self.overlay).as_posix(): path.read_bytes()
-            for path in files
-            if path.suffix in (".csv", ".json") and self.overlay
+            name.as_posix(): path.read_bytes()
+            for name, path in named.items()
+            if path.suffix in (".csv", ".json")
+            and path.is_file()
+            and not any(part[0] == "." for part in name.parts)
         }
 
     def check(self) -> None:
@@ -196,13 +199,13 @@ class Package:
         name = path.relative_to(self.folder) if path.is_relative_to(self.folder) else path
         try:
             data = path.read_bytes()
-            rows = csv.reader(io.StringIO(data.decode(), newline=""), strict=True)
-            width = len(wanted)
+            # Rows end with \n, as polars has it.
+            rows = csv.reader(io.StringIO(data.decode(), newline="\n"), strict=True)
+            header = next(rows, [])
+            if header not in (wanted, [*wanted, *last]):
+                return f"{name}: columns are {header}, not {wanted}"
+            width = len(header)
             for row in rows:
-                if rows.line_num == 1:
-                    width = len(row)
-                    if row not in (wanted, [*wanted, *last]):
-                        return f"{name}: columns are {row}, not {wanted}"
                 if len(row) != width:
                     return (
                         f"{name}, row {rows.line_num}: {len(row)} cells under "
@@ -281,8 +284,23 @@ class Package:
 
 
 def _resources(folder: Path) -> dict[str, dict[str, Any]]:
-    package = json.loads((folder / "datapackage.json").read_text(encoding="utf-8"))
-    return {resource["name"]: resource for resource in package["resources"]}
+    path = folder / "datapackage.json"
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))["resources"]
+        resources = {resource["name"]: resource for resource in described}
+        for name, resource in resources.items():
+            fields = resource["schema"]["fields"]
+            if not resource["path"] or {each["type"] for each in fields} - _TYPES.keys():
+                raise ValueError(f"table {name} has no path, or a type of field unknown here")
+            if not isinstance(resource["schema"].get("primaryKey", []), list):
+                raise ValueError(f"the primaryKey of table {name} is not a list")
+    except (ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise FactsError(
+            f"{path}, {reason}; a table has name, path and schema, whose fields have a name and "
+            f"one of the types {', '.join(_TYPES)}"
+        ) from None
+    return resources
 
 
 def _parsed(path: Path, resource: dict[str, Any]) -> tuple[pl.DataFrame, pl.DataFrame]:

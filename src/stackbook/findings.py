@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 RECORD = "application/vnd.stackbook.finding+json"
 _GLUE = "application/papermill.record/"
+GLUED = f"{_GLUE}text/plain"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _stated: dict[str, dict[str, Any]] = {}
 
@@ -105,7 +106,7 @@ def _glue(name: str, text: str, record: dict[str, Any] | None = None) -> None:
     """Display what MyST-NB's glue reads, without importing Sphinx into every kernel."""
     from IPython.display import display
 
-    bundle: dict[str, Any] = {f"{_GLUE}text/plain": text}
+    bundle: dict[str, Any] = {GLUED: text}
     if record:
         bundle[RECORD] = record
     display(bundle, raw=True, metadata={"scrapbook": {"name": name, "mime_prefix": _GLUE}})

@@ -28,7 +28,7 @@ Told = Callable[[str, str], None]
 """Receives a chapter's name and what became of it: cached, executing, executed, failed, and
 that it is back at the book's parameters."""
 
-_SCHEDULER_TIMEOUT = 10  # s
+_SCHEDULER_TIMEOUT = 30  # s
 _STAMP = ".made-from"  # in the site: what it was made from, and its shape
 
 
@@ -101,6 +101,9 @@ def build_all(
         for story, there in stores.items():
             for name, chapter in book.chapters.items():
                 there.show(chapter, results[_label(story, name)])
+        for old in (store.folder / SCENARIOS).glob("*"):
+            if old.name not in stories:
+                shutil.rmtree(old)
         both = {name: (stories[name], there) for name, there in stores.items()}
         for story, there in stores.items():
             pages.prepare(book, there, both, story)

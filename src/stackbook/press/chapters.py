@@ -127,13 +127,19 @@ class Book:
     @cached_property
     def files(self) -> list[str]:
         """Names of all pages in reading order, as in `_toc.yml`."""
-        toc = yaml.safe_load((self.folder / "_toc.yml").read_text(encoding="utf-8"))
-        parts = toc.get("parts", [toc])
-        entries = [entry for part in parts for entry in part["chapters"]]
+        path = self.folder / "_toc.yml"
+        toc = said_in(path)
+        try:
+            parts = toc.get("parts", [toc])
+            entries = [entry for part in parts for entry in part.get("chapters", [])]
+            names = [toc["root"], *(entry["file"] for entry in entries)]
+        except (KeyError, TypeError, AttributeError):
+            raise StackbookError(
+                f"{path}: write `root`, and `chapters` or `parts` of chapters, each with its `file`"
+            ) from None
         for entry in entries:
             if entry.keys() - {"file", "title"}:
                 raise StackbookError(f"_toc.yml: {entry} is more than a file and its title")
-        names = [toc["root"], *(entry["file"] for entry in entries)]
         for name in map(str, names):
             if name != posixpath.normpath(name) or name.startswith(("/", "..")) or "\0" in name:
                 raise StackbookError(f"_toc.yml names {name!r}; give the path of a page in book/")
@@ -147,7 +153,7 @@ class Book:
             path = self.folder / f"{name}.md"
             if not path.is_file():
                 raise StackbookError(f"_toc.yml names {name}, but there is no {path}")
-            source = path.read_text(encoding="utf-8")
+            source = text_of(path)
             if source.startswith("---\n") and "\nkernelspec:" in source.split("\n---\n")[0]:
                 found[name] = Chapter(name, source, declared(name, source))
         return found
@@ -173,13 +179,33 @@ class Book:
         for name in given:
             if name not in known:
                 owners = [each.name for each in self.chapters.values() if name in each.parameters]
-                near = f", but in {', '.join(owners)}" if owners else nearest(name, known)
+                near = f", but in {', '.join(owners)}" if owners else nearest(str(name), known)
                 where = ", ".join(chapter.name for chapter in chapters)
                 raise StackbookError(
                     f"no parameter {name!r} in {where}{near}; `stackbook params` lists them"
                 )
         for chapter in chapters:
             chapter.values(given)
+
+
+def text_of(path: Path) -> str:
+    """What stands in a file of the book."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise StackbookError(f"{path}: {error}; save it as UTF-8") from None
+
+
+def said_in(path: Path) -> dict[str, Any]:
+    """What a YAML file of the book says, by name."""
+    try:
+        content = yaml.safe_load(text_of(path)) or {}
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise StackbookError(f"{path} is not readable YAML: {reason}") from None
+    if not isinstance(content, dict):
+        raise StackbookError(f"{path}: write `name: value` lines, not {content!r}")
+    return content
 
 
 def declared(name: str, source: str) -> dict[str, Parameter]:

@@ -6,8 +6,10 @@ from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stackbook import facts
+from stackbook.press import pages
 from stackbook.press.chapters import Book, Value, plain
 from stackbook.press.markdown import escaped, table
+from stackbook.press.releases import same
 from stackbook.press.scenarios import BASE, Scenario, shipped
 from stackbook.press.store import Store
 
@@ -68,8 +70,9 @@ class Move(NamedTuple):
     @property
     def change(self) -> float:
         """Difference of the values; 0 where they differ by rounding alone."""
-        same = math.isclose(self.was.value, self.now.value, rel_tol=1e-9, abs_tol=1e-12)
-        return 0.0 if same else self.now.value - self.was.value
+        one, other = self.was.value, self.now.value
+        size = max(abs(each) for each in (*self.was, *self.now) if each is not None)
+        return 0.0 if same(one, other, size) else other - one
 
     @property
     def relative(self) -> float | None:
@@ -397,12 +400,13 @@ def _story(story: Scenario, book: Book) -> Iterator[str]:
     rows = []
     for name, value in story.parameters.items():
         owners = [one.parameters[name] for one in book.chapters.values() if name in one.parameters]
-        default = " or ".join(dict.fromkeys(plain(one.default) for one in owners))
+        default = " or ".join(dict.fromkeys(pages.shown_as(one, one.default) for one in owners))
         unit = "" if owners[0].unit in ("-", "1") else owners[0].unit
         said = story.sources.get(name)
         why = f"{said.why} ({_OURS.get(said.source) or facts.cite(said.source)})" if said else ""
         about = f"{owners[0].meaning}<br>{escaped(why)}" if why else owners[0].meaning
-        rows.append([f"`{name}`", default, f"**{plain(value)}**", unit, about])
+        here = pages.shown_as(owners[0], value)
+        rows.append([f"`{name}`", default, f"**{here}**", unit, about])
     yield from table(["Parameter", "Book", "Here", "Unit", "How the value follows"], rows)
     yield ""
 

@@ -143,14 +143,19 @@ def _kernel_manager(folder: Path) -> type:
 
 
 def show_used() -> None:
-    """Display, at the end of a chapter, the modules, tables and libraries behind its results."""
+    """Display, at the end of a chapter, what is behind its results."""
     from IPython.display import display
 
+    display({_USED: used()}, raw=True)
+
+
+def used() -> dict[str, str]:
+    """Modules, tables and libraries that this process has used, by name, and their digests."""
     modules = [name for name in sys.modules if name.split(".")[0] == "stackbook"]
     names = [f"module:{name}" for name in sorted(modules) if ".press" not in name]
     names += [f"table:{name}" for name in sorted(facts.package().used)]
     names += [f"library:{name}" for name in _LIBRARIES]
-    display({_USED: {name: digest(name) for name in names}}, raw=True)
+    return {name: digest(name) for name in names}
 
 
 def digest(name: str) -> str:

@@ -6,17 +6,19 @@ import posixpath
 import re
 from collections.abc import Mapping
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import stackbook
 from stackbook import StackbookError, study
+from stackbook.findings import GLUED
 from stackbook.press.build import Case, Told, run
 from stackbook.press.chapters import Book, Chapter
 from stackbook.press.execution import Executed
+from stackbook.press.pages import called, glued
 from stackbook.press.store import Store, write
 
-_GLUED = "application/papermill.record/text/plain"
 _ROLE = re.compile(r"\{(?P<role>[\w:-]+)\}`(?P<text>[^`]+)`")
 _GLUE = re.compile(r"(?:(?P<page>[^:]+)::)?(?P<name>\w+)(?::(?P<format>.+))?")
 _LINK = re.compile(r"(?P<words>.*\S)\s*<(?P<target>[^>]+)>")
@@ -56,12 +58,13 @@ def export(
     Numbers in prose are those at the book's own parameters: what is not known is executed.
     """
     chosen = list(book.chapters.values()) if only is None else [book.chapter(only)]
-    wanted = {name: book.chapter(name) for each in chosen for name in (each.name, *_printed(each))}
+    names = chain.from_iterable((each.name, *glued(each.name, each.source)) for each in chosen)
+    wanted = {name: book.chapter(name) for name in names}
     cases = {name: Case(chapter, chapter.values({})) for name, chapter in wanted.items()}
     with store.locked():
-        glued = {name: _glued(one) for name, one in run(store, cases, told=told).items()}
+        texts = {name: _texts(one) for name, one in run(store, cases, told=told).items()}
     notebooks = {
-        out / f"{each.name}.ipynb": _Plain(book, chosen, each, glued).notebook() for each in chosen
+        out / f"{each.name}.ipynb": _Plain(book, chosen, each, texts).notebook() for each in chosen
     }
     for path, notebook in notebooks.items():
         write(path, notebook)
@@ -76,12 +79,12 @@ class _Plain:
         book: Book,
         chosen: list[Chapter],
         chapter: Chapter,
-        glued: Mapping[str, Mapping[str, Any]],
+        texts: Mapping[str, Mapping[str, Any]],
     ) -> None:
         self.book = book
         self.beside = {each.name for each in chosen}
         self.chapter = chapter
-        self.glued = glued
+        self.texts = texts
         self.equations = _EQUATION.findall(chapter.source)
 
     def notebook(self) -> str:
@@ -154,7 +157,7 @@ class _Plain:
         link = _LINK.fullmatch(text)
         if role != "doc":
             return link["words"] if link else text
-        page = _page(self.chapter, link["target"] if link else text)
+        page = called(self.chapter.name, link["target"] if link else text)
         words = link["words"] if link else self.title(page)
         if page not in self.beside:
             return f"*{words}*"
@@ -169,10 +172,11 @@ class _Plain:
     def printed(self, text: str) -> str:
         """A finding or phrase, in the format that the prose asks for."""
         glue = _GLUE.fullmatch(text)
-        where = _page(self.chapter, glue["page"]) if glue and glue["page"] else self.chapter.name
-        if not glue or glue["name"] not in self.glued[where]:
+        here = self.chapter.name
+        where = called(here, glue["page"]) if glue and glue["page"] else here
+        if not glue or glue["name"] not in self.texts[where]:
             raise StackbookError(f"chapter {self.chapter.name}: {text!r} is stated nowhere")
-        value = self.glued[where][glue["name"]]
+        value = self.texts[where][glue["name"]]
         return format(value, glue["format"]) if glue["format"] else str(value)
 
     def title(self, page: str) -> str:
@@ -186,8 +190,13 @@ class _Plain:
     @cached_property
     def references(self) -> Mapping[str, Any]:
         from pybtex.database import parse_file
+        from pybtex.exceptions import PybtexError
 
-        entries: Mapping[str, Any] = parse_file(self.book.folder / "references.bib").entries
+        try:
+            entries: Mapping[str, Any] = parse_file(self.book.folder / "references.bib").entries
+        except PybtexError as error:
+            reason = " ".join(str(error).split())
+            raise StackbookError(f"{self.book.folder}/references.bib: {reason}") from None
         return entries
 
     def citation(self, keys: list[str], textual: bool) -> str:
@@ -211,27 +220,15 @@ class _Plain:
         return f"({'; '.join(f'{names} {year}' for names, year in found)})"
 
 
-def _glued(result: Executed) -> dict[str, Any]:
+def _texts(result: Executed) -> dict[str, Any]:
     """Findings and phrases of an executed chapter by name, with the ends of ranges."""
     outputs = (
         output
         for cell in json.loads(result.notebook)["cells"]
         for output in cell.get("outputs", [])
-        if _GLUED in output.get("data", {})
+        if GLUED in output.get("data", {})
     )
     return {
-        each["metadata"]["scrapbook"]["name"]: ast.literal_eval("".join(each["data"][_GLUED]))
+        each["metadata"]["scrapbook"]["name"]: ast.literal_eval("".join(each["data"][GLUED]))
         for each in outputs
     }
-
-
-def _printed(chapter: Chapter) -> set[str]:
-    """Other chapters whose findings the prose of `chapter` prints."""
-    pages = re.findall(r"\{glue:\w+\}`([^`:]+)::", chapter.source)
-    return {_page(chapter, page) for page in pages}
-
-
-def _page(chapter: Chapter, path: str) -> str:
-    """Name of the page that `chapter` calls `path`."""
-    path = posixpath.join("/", posixpath.dirname(chapter.name), path)
-    return posixpath.normpath(path).removeprefix("/").removesuffix(".ipynb").removesuffix(".md")

@@ -13,8 +13,18 @@ from typing import Any
 import yaml
 
 from stackbook import facts, home
+from stackbook.findings import GLUED
 from stackbook.press import changes, made, releases
-from stackbook.press.chapters import PATH, Book, Chapter, Parameter, Value, plain
+from stackbook.press.chapters import (
+    PATH,
+    Book,
+    Chapter,
+    Parameter,
+    Value,
+    plain,
+    said_in,
+    text_of,
+)
 from stackbook.press.made import Built
 from stackbook.press.markdown import code, escaped, longer_than_in, table, visible
 from stackbook.press.scenarios import BASE, Scenario
@@ -22,8 +32,7 @@ from stackbook.press.store import SCENARIOS, Shown, Store, write
 
 STORIES = "scenarios.json"  # among the pages: what the switcher in the header offers
 _NOT_PAGES = ("scenarios", "releases")  # folders of the book
-_GLUED = "application/papermill.record/text/plain"
-_GLUE = re.compile(r"\{glue:\w*\}`([^`:]+)\.ipynb::")
+_GLUE = re.compile(r"\{glue:\w*\}`([^`:]+)::")
 _HEADING = re.compile(r"^# .+\n?", re.MULTILINE)
 
 Changed = Mapping[str, dict[str, Value]]
@@ -65,7 +74,7 @@ def prepare(
         if name.with_suffix("").as_posix() not in book.chapters:
             content = path.read_bytes()
             if path.suffix == ".md":
-                text = made.filled(content.decode(), built)
+                text = made.filled(text_of(path), built)
                 content = _boxed(text, _behind(name.as_posix(), text, changed)).encode()
             wanted[store.pages / name] = content
     for chapter, one in shown:
@@ -86,7 +95,7 @@ def _config(book: Book) -> bytes:
     ours = (home() / "_config.yml").read_bytes()
     if own == ours:
         return ours
-    both = _laid_over(yaml.safe_load(ours), yaml.safe_load(own) or {})
+    both = _laid_over(yaml.safe_load(ours), said_in(book.config))
     return yaml.safe_dump(both, allow_unicode=True, sort_keys=False).encode()
 
 
@@ -117,7 +126,7 @@ def page(chapter: Chapter, shown: Shown, changed: Changed) -> str:
     cells = [cell for cell in shown.notebook["cells"] if not _is_parameters(cell)]
     for cell in cells:
         if cell["cell_type"] == "code" and "tags" not in cell["metadata"]:
-            visible = [out for out in cell["outputs"] if _GLUED not in out.get("data", {})]
+            visible = [out for out in cell["outputs"] if GLUED not in out.get("data", {})]
             cell["metadata"]["tags"] = ["hide-input" if visible else "remove-cell"]
     told = [_assigned(changed[chapter.name])]
     if not shown.values:
@@ -137,13 +146,23 @@ def _public(chapter: Chapter, values: Mapping[str, Value]) -> dict[str, Value]:
 
 def _behind(page: str, text: str, changed: Changed) -> list[str]:
     """A line for each chapter with changed parameters whose findings `text` of `page` glues."""
-    folder = posixpath.join("/", posixpath.dirname(page))
-    glued = {posixpath.normpath(posixpath.join(folder, path)) for path in _GLUE.findall(text)}
+    known = glued(page, text)
     return [
         f"- {{doc}}`{name} </{name}>`: {_assigned(values)}"
         for name, values in changed.items()
-        if values and f"/{name}" in glued
+        if values and name in known
     ]
+
+
+def glued(page: str, text: str) -> set[str]:
+    """Other pages whose findings the prose `text` of `page` prints."""
+    return {called(page, path) for path in _GLUE.findall(text)}
+
+
+def called(page: str, path: str) -> str:
+    """Name of the page that `page` calls `path`."""
+    path = posixpath.join("/", posixpath.dirname(page), path)
+    return posixpath.normpath(path).removeprefix("/").removesuffix(".ipynb").removesuffix(".md")
 
 
 def _boxed(text: str, told: list[str]) -> str:

@@ -31,7 +31,7 @@ def parameters(built: Built) -> str:
     setters: dict[str, list[str]] = {}
     for scenario in shipped(built.book).values():
         for name in scenario.parameters:
-            setters.setdefault(name, []).append(scenario.title)
+            setters.setdefault(name, []).append(escaped(scenario.title))
     shared = {parameter: where for parameter, where in used.items() if where[1:]}
     lines = [f"There are {len(used)} parameters in {len(chapters)} chapters."]
     if shared:

@@ -263,6 +263,11 @@ def chosen(book: Book, version: str) -> Release:
     return releases[version]
 
 
+def same(one: float, other: float, size: float) -> bool:
+    """Whether two of the numbers of findings of this `size` differ by rounding alone."""
+    return abs(one - other) <= SAME * size
+
+
 def rounded(number: float, digits: int = DIGITS) -> float:
     """`number` in that many significant digits."""
     return float(f"{number:.{digits}g}")
@@ -284,9 +289,9 @@ def _moves(before: Release, after: Release) -> Iterator[Move]:
 
 def _same(one: Stated, other: Stated, part: str) -> bool:
     a, b = getattr(one, part), getattr(other, part)
-    if a is None or b is None or a == b:
-        return bool(a == b)
-    return bool(abs(a - b) <= SAME * max(one.size, other.size))
+    if a is None or b is None:
+        return a is b
+    return same(a, b, max(one.size, other.size))
 
 
 def _causes(chapter: str, before: Release, after: Release) -> dict[str, list[str]]:

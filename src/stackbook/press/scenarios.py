@@ -1,5 +1,6 @@
 """Scenarios: named values of parameters, each with its story and where its numbers come from."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from stackbook import StackbookError, nearest
 from stackbook.press.chapters import Book, Value
 
 BASE = "base"  # the scenario of the book's own values
+_NAME = re.compile(r"[A-Za-z0-9_-]+")  # it is part of addresses
 _KEYS = {"title": str, "story": str, "parameters": dict, "sources": dict}
 
 
@@ -36,6 +38,12 @@ def shipped(book: Book) -> dict[str, Scenario]:
     names = sorted(
         (path.stem for path in _folder(book).glob("*.yml")), key=lambda n: (n != BASE, n)
     )
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise StackbookError(
+                f"{_folder(book)}/{name}.yml: a scenario of the book is called by letters, digits, "
+                "- and _; rename the file"
+            )
     return {name: scenario(book, name) for name in names}
 
 

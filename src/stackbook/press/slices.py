@@ -21,14 +21,15 @@ from typing import Any, NamedTuple
 
 import stackbook
 from stackbook import StackbookError, facts, findings, inputs, nearest
+from stackbook.press import execution
 from stackbook.press.chapters import Chapter, Value, Values, plain
-from stackbook.press.execution import digest
 
 _SECONDS = 20  # that a batch may take; the rest of its cases is for another
 _STATES, _WORDS = "finding", "phrase"  # what a chapter states its numbers and words with
 # Methods that change their object and are called for that, and those called for a value, too.
 _CHANGES = {"append", "extend", "insert", "add", "discard", "update", "clear", "appendleft"}
 _CHANGES |= {"pop", "popitem", "popleft", "setdefault"}
+_TAKES = {"next", "heappop", "heappush", "heapreplace"}  # those that change what they are given
 _ONCE_ONLY = {"default_rng", "RandomState", "Random", "iter", "zip", "map", "filter", "enumerate"}
 _ONCE_ONLY |= {"reversed", "open", "count", "cycle"}  # each use of what they return leaves its mark
 _VIEWS = {"zip", "enumerate", "reversed", "iter", "map", "filter", "asarray", "ravel", "reshape"}
@@ -86,8 +87,14 @@ def sliced(chapter: Chapter, names: Sequence[str], swept: Iterable[str]) -> Slic
     stating = _stating(code)
     # What refuses a case refuses it here, too.
     wanted = {number for number, node in enumerate(code) if _refuses(node)}
+    calls = [
+        (number, call)
+        for number, node in enumerate(code)
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef)
+        for call in _calls(node, *stating)
+    ]
     for name in names:
-        found = _where(name, code, stating)
+        found = _where(name, calls, stating)
         if not found:
             near = nearest(name, stated(chapter))
             raise StackbookError(
@@ -147,7 +154,10 @@ def run(
         if done.returncode or not answer.is_file():
             said = " ".join(done.stderr.splitlines()[-1:])
             raise ChildProcessError(f"a slice of {piece.chapter} stopped: {said}")
-        return Batch(*json.loads(answer.read_text()))
+        said = json.loads(answer.read_text())
+        if isinstance(said, str):
+            raise StackbookError(said)
+        return Batch(*said)
 
 
 def _answer(folder: Path) -> None:
@@ -159,9 +169,12 @@ def _answer(folder: Path) -> None:
         return time.monotonic() - start > seconds or os.getppid() != parent
 
     _ask_once()
-    cases = _cases(Slice(*piece), fixed, swept, enough)
+    try:
+        answer: Any = [_cases(Slice(*piece), fixed, swept, enough), execution.used()]
+    except StackbookError as error:
+        answer = str(error)
     temporary = folder / "answer.part"
-    temporary.write_text(json.dumps([cases, _used()]))
+    temporary.write_text(json.dumps(answer))
     temporary.rename(folder / "answer.json")
 
 
@@ -178,7 +191,10 @@ def _cases(
     swept: Mapping[str, Sequence[Value]],
     enough: Callable[[], bool] = lambda: False,
 ) -> list[list[dict[str, Any]] | str]:
-    """Findings of `piece`, or its error, for each case until `enough`."""
+    """Findings of `piece`, or its error, for each case until `enough`.
+
+    StackbookError where the first case, run again after the last, finds something else.
+    """
     found: list[dict[str, Any]] = []
 
     def keep(name: str, text: str, record: dict[str, Any] | None = None) -> None:
@@ -189,17 +205,26 @@ def _cases(
     scope: dict[str, Any] = {"__name__": "__main__", **fixed}
     broken = _raised(piece, "once", _compiled(piece, "once"), scope, {})
     before, code = list(found), _compiled(piece, "each")
-    cases: list[list[dict[str, Any]] | str] = []
-    for values in zip(*swept.values(), strict=True):
-        if cases and enough():
-            break
+
+    def outcome(values: tuple[Value, ...]) -> list[dict[str, Any]] | str:
         found[:] = before
         for name in piece.fresh:
             scope.pop(name, None)
         case = dict(zip(swept, values, strict=True))
         scope.update(case)
-        error = broken or _raised(piece, "each", code, scope, case)
-        cases.append(error or list(found))
+        return broken or _raised(piece, "each", code, scope, case) or list(found)
+
+    cases: list[list[dict[str, Any]] | str] = []
+    points = list(zip(*swept.values(), strict=True))
+    for values in points:
+        if cases and enough():
+            break
+        cases.append(outcome(values))
+    if len(cases) > 1 and outcome(points[0]) != cases[0]:
+        raise StackbookError(
+            f"a case of {piece.chapter} depends on the cases before it, as with a random state "
+            "that all share; sweep without --finding"
+        )
     return cases
 
 
@@ -225,14 +250,6 @@ def _raised(piece: Slice, part: str, code: Any, scope: dict[str, Any], case: Val
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         return f"chapter {piece.chapter} raised at {line[:100]} with {given or 'any'}: {reason}"
     return ""
-
-
-def _used() -> dict[str, str]:
-    """Modules and tables behind the results, by name, and their digests here."""
-    modules = [name for name in sys.modules if name.split(".")[0] == "stackbook"]
-    names = [f"module:{name}" for name in sorted(modules) if ".press" not in name]
-    names += [f"table:{name}" for name in sorted(facts.package().used)]
-    return {name: digest(name) for name in names}
 
 
 def _code(chapter: Chapter) -> list[ast.stmt]:
@@ -296,24 +313,21 @@ def _refuses(node: ast.stmt) -> bool:
     return any(isinstance(each, ast.Raise | ast.Assert) for each in ast.walk(node))
 
 
-def _where(name: str, code: list[ast.stmt], stating: Mapping[str, bool]) -> set[int]:
-    """Numbers of the statements that may state finding `name`."""
+def _where(name: str, calls: list[tuple[int, ast.Call]], stating: Mapping[str, bool]) -> set[int]:
+    """Numbers of the statements that may state finding `name`, of those that call to state."""
     plainly: set[int] = set()
     maybe: set[int] = set()
-    for number, node in enumerate(code):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            continue
-        for call in _calls(node, *stating):
-            first = call.args[0] if call.args and stating[_called(call)] else None
-            if isinstance(first, ast.Constant):
-                (plainly if first.value == name else set()).add(number)
-            elif isinstance(first, ast.JoinedStr):
-                parts = (p.value if isinstance(p, ast.Constant) else None for p in first.values)
-                pattern = "".join(".*" if p is None else re.escape(str(p)) for p in parts)
-                if re.fullmatch(pattern, name):
-                    maybe.add(number)
-            else:
+    for number, call in calls:
+        first = call.args[0] if call.args and stating[_called(call)] else None
+        if isinstance(first, ast.Constant):
+            (plainly if first.value == name else set()).add(number)
+        elif isinstance(first, ast.JoinedStr):
+            parts = (p.value if isinstance(p, ast.Constant) else None for p in first.values)
+            pattern = "".join(".*" if p is None else re.escape(str(p)) for p in parts)
+            if re.fullmatch(pattern, name):
                 maybe.add(number)
+        else:
+            maybe.add(number)
     return plainly or maybe
 
 
@@ -449,7 +463,7 @@ def _analysed(code: list[ast.stmt]) -> list[_Statement]:
     late = _late(code)
     changed_by = _changing(functions)
     kin = _kin(code)
-    marked = {  # names of what remembers each use of it
+    remembering = {  # names of what remembers each use of it
         name
         for node in code
         for each in ast.walk(node)
@@ -458,6 +472,7 @@ def _analysed(code: list[ast.stmt]) -> list[_Statement]:
         for target in each.targets
         for name in _names(target)
     }
+    marked = _closed(remembering, kin)
     found = []
     for node in code:
         reader = _Reader()
@@ -531,7 +546,7 @@ def _changed(node: ast.AST, by: Mapping[str, tuple[bool, set[str]]]) -> set[str]
                 changed = changed.union(*map(_names, outs))
                 if isinstance(each.func, ast.Attribute) and name in _CHANGES:
                     changed |= _names(each.func.value)
-                elif name == "next":
+                elif name in _TAKES:
                     changed = changed.union(*map(_names, each.args))
                 elif name in by and isinstance(each.func, ast.Name):
                     arguments, outer = by[name]
@@ -569,8 +584,11 @@ def _kin(code: Sequence[ast.stmt]) -> dict[str, set[str]]:
         for each in ast.walk(node):
             match each:
                 case ast.Assign():
-                    for target in each.targets:
-                        meet(parts(target), parts(each.value))
+                    all_targets = set().union(*map(parts, each.targets))
+                    meet(
+                        all_targets,
+                        parts(each.value) | (all_targets if each.targets[1:] else set()),
+                    )
                 case ast.AnnAssign() | ast.NamedExpr():
                     meet(parts(each.target), parts(each.value))
                 case ast.For() | ast.comprehension():

@@ -246,11 +246,14 @@ def _notebooks(
     while todo := [case for case in range(design.size) if case not in journal.cases]:
         failed = sum(isinstance(outcome, str) for outcome in journal.cases.values())
         everything = _everything()
+        known: list[dict[str, str]] = []  # what cases used, checked once: hashing takes a while
         tasks = deque(_Task(case, case + 1, True) for case in todo)
         with _outcomes(design, None, tasks, scheduler) as outcomes:
             for task, outcome in outcomes:
                 if isinstance(outcome, Executed):
-                    _check(outcome.used)
+                    if outcome.used not in known:
+                        _check(outcome.used)
+                        known.append(outcome.used)
                     journal.add(task.start, list(map(_plain, outcome.findings)), outcome.used)
                 else:
                     failed += 1
@@ -274,7 +277,7 @@ def _sliced(
     for start in range(0, design.size, size):
         tasks.append(_Task(start, min(start + size, design.size), False))
     executed: dict[int, Executed | str] = {}
-    used: dict[str, str] = {}
+    used: list[dict[str, str]] = []  # a dictionary for each that differs
     done = failed = 0
     with _outcomes(design, piece, tasks, scheduler) as outcomes:
         for task, outcome in outcomes:
@@ -284,8 +287,9 @@ def _sliced(
             if isinstance(outcome, str):
                 cases: list[list[dict[str, Any]] | str] = [outcome] * (task.end - task.start)
             else:
-                _check(outcome.used)
-                used |= outcome.used
+                if outcome.used not in used:
+                    _check(outcome.used)
+                    used.append(outcome.used)
                 cases = [
                     each if isinstance(each, str) else [*map(_plain, each)]
                     for each in outcome.cases
@@ -298,7 +302,9 @@ def _sliced(
             told(done, failed)
     for case, notebook in executed.items():
         _agree(design, piece, case, found[case], notebook)
-    return found, used
+    for each in used:  # sources that were edited meanwhile
+        _check(each)
+    return found, {name: seen for each in used for name, seen in each.items()}
 
 
 def _agree(
