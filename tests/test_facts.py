@@ -278,7 +278,7 @@ def test_a_result_depends_on_what_is_laid_over_a_table(tmp_path: Path) -> None:
     [
         ("b,tpu,400,,,,,,mine", "", "row 2: b clashes: ours is from x, yours from mine; write x "),
         ("b,tpu,400,,,,,,mine,", ",replaces", "clashes: ours is from x, yours from mine; write x"),
-        ("b,tpu,400,,,,,,mine,y", ",replaces", "ours is from x, not from y any more, yours from m"),
+        ("b,tpu,400,,,,,,mine,y", ",replaces", "ours is from x, not from y, yours from m"),
         ("b,tpu,400,,,,,,x,x", ",replaces", "replaces a row and cites its source, x; cite the one"),
         ("c,tpu,400,,,,,,mine,x", ",replaces", "row 2: c replaces a row from x, but ours has no "),
         ("c,tpu,0,,,,,,mine", "", "chips.csv, row 2, column watts: '0' breaks the rule minimum 1"),

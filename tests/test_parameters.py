@@ -110,7 +110,7 @@ def test_text_from_the_command_line_takes_the_type(line: str, text: str, value: 
         ("- 1", "write `parameters:` with name: value lines"),
         ("parameters: 3", "write `parameters:` with name: value lines"),
         ("params: {load: 0.5}", "name: value lines; params means nothing here"),
-        ("parameters: {laod: 0.5}", "no parameter 'laod' in "),
+        ("parameters: {laod: 0.5}", "no parameter 'laod' in the book (did you mean load?)"),
         ("parameters: {load: [0.5]}", "parameter load = [0.5]: give a number"),
         ("parameters: {load: yes}", "parameter load = True: give a number"),
     ],

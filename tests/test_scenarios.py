@@ -102,7 +102,7 @@ def test_a_move_is_measured_by_the_range_or_else_by_the_size(
 
 @pytest.mark.parametrize(
     ("was", "now", "said"),
-    [(2, 3, "+50%"), (2, 1, "-50%"), (-2, 1, "+3"), (-2, -1, "+50%"), (1, 20, "×20"), (1, 0, "-1")],  # noqa: RUF001
+    [(2, 3, "+50%"), (2, 1, "-50%"), (-2, 1, "+3"), (-2, -1, "+1"), (1, 20, "×20"), (1, 0, "-1")],  # noqa: RUF001
 )
 def test_a_change_reads_as_it_is_in_percent_or_whole(was: float, now: float, said: str) -> None:
     assert compare.changed(move(Stated(was), Stated(now))) == said

@@ -1,5 +1,6 @@
 """A slice gives a finding to the last bit as the whole chapter does, whatever ran before it."""
 
+import pickle
 from typing import Any
 
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_chapters import BOOK, run
 
-from stackbook import StackbookError, findings, inputs
+from stackbook import StackbookError, findings
+from stackbook.kernels import fitting
 from stackbook.press import slices
 from stackbook.press.chapters import Chapter, Value, declared
 
@@ -44,9 +46,18 @@ def test_a_slice_finds_what_the_chapter_finds(
 ) -> None:
     """Every finding of the book: all at once after another case, and some alone.
 
-    With a tenth of the draws, which cost the most.
+    Refits, which take the most time, are made once for the same runs.
     """
-    monkeypatch.setattr(inputs, "DRAWS", inputs.DRAWS // 10)
+    made: dict[bytes, Any] = {}
+    bootstrap = fitting.bootstrap
+
+    def once(*given: Any, **named: Any) -> Any:
+        key = pickle.dumps((given, named))
+        if key not in made:
+            made[key] = bootstrap(*given, **named)
+        return made[key].copy()
+
+    monkeypatch.setattr(fitting, "bootstrap", once)
     values = others(one)
     stated = run(one, values, monkeypatch)
     whole = {name: record for name, record in stated.items() if isinstance(record, dict)}
@@ -125,6 +136,8 @@ def test_a_case_knows_nothing_of_the_case_before(
 
 
 ALIASES = (
+    "a = [1.0]\ndef f():\n    a.append(rate)\nx = [f()]\ndef f():\n    return 0\n"
+    "finding('s', sum(a), '1', why='w')",
     "a = b = [0.0]\nb.append(rate)\nfinding('s', sum(a), '1', why='w')",
     "import heapq\na = [3.0]\nx = [heapq.heappush(a, rate)]\nfinding('s', a[0], '1', why='w')",
     "a = iter([1.0, 2.0, 3.0])\nb = a\nx = next(b)\nfinding('s', rate * next(a), '1', why='w')",

@@ -170,7 +170,7 @@
       run.textContent = `stackbook run ${quote(chapter)}${said}`;
       build.textContent = `stackbook build --only ${quote(chapter)}${said}`;
       const query = String(new URLSearchParams(given)).replaceAll("+", "%20");
-      link.textContent = location.href.split("#")[0] + FRAGMENT + query;
+      link.textContent = location.href.split("#")[0] + (query && FRAGMENT + query);
       state.textContent = given.length ? `${count(given.length, "value differs", "values differ")} from the book’s.` : "All values are the book’s.";
       if (refused) state.textContent += ` ${count(refused, "is", "are")} not admitted and left out.`;
       reset.hidden = !given.length && !refused;

@@ -333,7 +333,7 @@ def _clashes(
             yield f"{at} stands in ours, too; give yours another key"
         elif given != row["source of ours"]:
             cited, yours = row["source of ours"], row["source"]
-            was = f", not from {given} any more" if given else ""
+            was = f", not from {given}" if given else ""
             yield (
                 f"{at} clashes: ours is from {cited}{was}, yours from {yours}; "
                 f"write {cited} into a last column `{REPLACES}` to put yours in its place"

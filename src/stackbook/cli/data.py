@@ -102,7 +102,8 @@ def data_check() -> None:
     for line in broken:
         print(line, file=sys.stderr)
     if broken:
-        raise StackbookError(f"{len(broken)} broken rules; correct the rows named above")
+        rules = "rule is broken" if len(broken) == 1 else "rules are broken"
+        raise StackbookError(f"{len(broken)} {rules}; correct what is named above")
     print(f"{len(package.resources)} tables keep every rule")
 
 

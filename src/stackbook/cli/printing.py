@@ -38,7 +38,7 @@ class Progress:
 
     def _told(self, chapter: str, state: str) -> None:
         if self._bars.disable:
-            if state != "executing":
+            if state != "executing" or chapter == "site":
                 print(f"{chapter}: {state}", file=sys.stderr, flush=True)
             return
         if chapter not in self._tasks:

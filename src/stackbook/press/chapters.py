@@ -180,7 +180,8 @@ class Book:
             if name not in known:
                 owners = [each.name for each in self.chapters.values() if name in each.parameters]
                 near = f", but in {', '.join(owners)}" if owners else nearest(str(name), known)
-                where = ", ".join(chapter.name for chapter in chapters)
+                names = [chapter.name for chapter in chapters]
+                where = "the book" if names[3:] else ", ".join(names)
                 raise StackbookError(
                     f"no parameter {name!r} in {where}{near}; `stackbook params` lists them"
                 )

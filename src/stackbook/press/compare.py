@@ -32,7 +32,6 @@ HEADLINES = {
     ("stack/token-dollar", "yours_to_oracle"): "Oracle's part of a token's dollar",
     ("decide/build-rent-api", "even_volume"): "Tokens from which owning beats an API",
     ("decide/startup-alliances", "startup_gap"): "A startup's cost of a token over a large lab's",
-    ("stack/concentration", "stress_lost"): "Clouds' loss if OpenAI's funding stops",
 }
 """Numbers that a strategist asks for first, at the chapters' own choices of model and chain."""
 
@@ -177,10 +176,11 @@ def ranged(stated: Stated) -> str:
 
 
 def changed(move: Move) -> str:
-    """The change in percent, a large one as a factor, and as it is across zero."""
+    """The change in percent, a large one as a factor; in its unit where a value is not above 0."""
     was, now = move.was.value, move.now.value
-    if was * now <= 0 or move.relative is None:
-        return f"{'+' if move.change > 0 else ''}{number(move.change)}"
+    if was <= 0 or now <= 0 or move.relative is None:
+        unit = {"1": "", "%": " points"}.get(move.unit, f" {move.unit}")
+        return f"{'+' if move.change > 0 else ''}{number(move.change)}{unit}"
     if now / was >= 10:
         return f"\N{MULTIPLICATION SIGN}{number(now / was)}"
     return f"{100 * move.relative:+.3g}%"
@@ -265,7 +265,9 @@ def headline_chart(titles: Mapping[str, str], results: Mapping[str, Results]) ->
         ends = [*ours["value"], *ours["low"].drop_nulls(), *ours["high"].drop_nulls()]
         least, most = min(0.0, 1.06 * min(ends)), max(0.0, *ends)
         scale = alt.Scale(domain=[least, most + 0.25 * (most - least or 1.0)], nice=False)
-        axis = alt.Axis(grid=True, domain=False, ticks=False, tickCount=3, format="~s")
+        # Of SI's letters only those above one: "m" reads as million.
+        form = "~s" if most >= 1000 else "~g"
+        axis = alt.Axis(grid=True, domain=False, ticks=False, tickCount=3, format=form)
         title = f"({'ratio' if unit == '1' else unit})"
 
         def along(field: str, scale: Any = scale, axis: Any = axis, title: str = title) -> Any:
@@ -343,9 +345,9 @@ def _compared(built: "Built", stories: Mapping[str, Scenario]) -> Iterator[str]:
         name: moves(results[BASE], found) for name, found in results.items() if name != BASE
     }
     yield ":::{admonition} What this page answers"
-    yield "**Which story moves what most?** How far is measured by the range that a number has at"
-    yield "the book's own values, or by its size where it has none. Each page leads to itself under"
-    yield "the other stories, from its header."
+    yield "**Which story moves what most?** Named are the headline numbers that move furthest, by"
+    yield "the range that a number has at the book's own values, or by its size where it has none. Each"
+    yield "page leads to itself under the other stories, from its header."
     yield ""
     for name, of in by_story.items():
         told = " and ".join(
@@ -423,6 +425,8 @@ def _moved(story: str, of: list[Move]) -> Iterator[str]:
         name = f"{_link(story, move)}<br><small>{move.chapter}</small>"
         rows.append([name, ranged(move.was), ranged(move.now), unit, changed(move), width])
     yield from table(["Finding", "Book", "Here", "Unit", "Change", "Widths of its range"], rows)
+    yield ""
+    yield "Names are those that each page offers under *Findings (JSON)*, at its end."
     yield ""
 
 

@@ -73,7 +73,10 @@ def scenario(book: Book, name: str) -> Scenario:
             + (f"; {', '.join(wrong)} is of another kind" if wrong else "")
         )
     parameters = content["parameters"]
-    book.check(parameters, book.chapters.values())
+    try:
+        book.check(parameters, book.chapters.values())
+    except StackbookError as error:
+        raise StackbookError(f"scenario {name!r}: {error}") from None
     sources = {each: _source(name, each, said) for each, said in content.get("sources", {}).items()}
     if stray := sources.keys() - parameters.keys():
         raise StackbookError(

@@ -286,21 +286,23 @@ def _stating(code: list[ast.stmt]) -> dict[str, bool]:
 
     One that does more than state is not among those that say the name.
     """
-    functions = {node.name: node for node in code if isinstance(node, ast.FunctionDef)}
+    functions = [node for node in code if isinstance(node, ast.FunctionDef)]
     changing = _changing(functions)
     found = {_STATES: True}
     while True:
-        more = {
-            name: all(
-                found[_called(call)]
-                and isinstance(call.args[0], ast.Name)
-                and call.args[0].id == function.args.args[0].arg
-                for call in calls
-            )
-            and changing[name] == (False, set())
-            for name, function in functions.items()
-            if name not in found and (calls := _calls(function, *found))
-        }
+        more: dict[str, bool] = {}
+        for function in functions:
+            name = function.name
+            if name not in found and (calls := _calls(function, *found)):
+                first = function.args.args[:1]
+                named = all(
+                    found[_called(call)]
+                    and bool(call.args and first)
+                    and isinstance(call.args[0], ast.Name)
+                    and call.args[0].id == first[0].arg
+                    for call in calls
+                )
+                more[name] = more.get(name, True) and named and changing[name] == (False, set())
         if not more:
             return found
         found |= more
@@ -459,7 +461,7 @@ class _Reader(ast.NodeVisitor):
 
 def _analysed(code: list[ast.stmt]) -> list[_Statement]:
     """Effects of each statement, with those of the chapter's own functions that it may call."""
-    functions = {f.name: f for f in code if isinstance(f, ast.FunctionDef)}
+    functions = [f for f in code if isinstance(f, ast.FunctionDef)]
     late = _late(code)
     changed_by = _changing(functions)
     kin = _kin(code)
@@ -503,18 +505,24 @@ def _late(code: list[ast.stmt]) -> dict[str, set[str]]:
     return late
 
 
-def _changing(functions: dict[str, ast.FunctionDef]) -> dict[str, tuple[bool, set[str]]]:
-    """Of each function: whether it may change an argument, and the outer names it may change."""
-    found: dict[str, tuple[bool, set[str]]] = dict.fromkeys(functions, (False, set()))
+def _changing(functions: Sequence[ast.FunctionDef]) -> dict[str, tuple[bool, set[str]]]:
+    """Of each function: whether it may change an argument, and the outer names it may change.
+
+    Of a name that is defined anew, what any of its definitions may do.
+    """
+    nothing: tuple[bool, set[str]] = False, set()
+    found = {function.name: nothing for function in functions}
     while True:
-        now = {}
-        for name, function in functions.items():
+        now = dict.fromkeys(found, nothing)
+        for function in functions:
             arguments = {n.arg for n in ast.walk(function.args) if isinstance(n, ast.arg)}
             told = {n for e in ast.walk(function) if isinstance(e, ast.Global) for n in e.names}
             # A local name may hold a part of an argument, or of something outside.
             kin = _kin(function.body)
             changed = _closed(set().union(*(_changed(n, found) for n in function.body)), kin)
-            now[name] = bool(changed & arguments), (changed & _free(function)) | told
+            argument, outer = now[function.name]
+            outer = outer | (changed & _free(function)) | told
+            now[function.name] = argument or bool(changed & arguments), outer
         if now == found:
             return found
         found = now
@@ -584,11 +592,8 @@ def _kin(code: Sequence[ast.stmt]) -> dict[str, set[str]]:
         for each in ast.walk(node):
             match each:
                 case ast.Assign():
-                    all_targets = set().union(*map(parts, each.targets))
-                    meet(
-                        all_targets,
-                        parts(each.value) | (all_targets if each.targets[1:] else set()),
-                    )
+                    targets = set().union(*map(parts, each.targets))
+                    meet(targets, parts(each.value) | (targets if each.targets[1:] else set()))
                 case ast.AnnAssign() | ast.NamedExpr():
                     meet(parts(each.target), parts(each.value))
                 case ast.For() | ast.comprehension():

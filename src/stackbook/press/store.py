@@ -114,7 +114,7 @@ class Store:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise StackbookError(
-                    f"another build is at work in {self.folder}; wait for it or use another folder"
+                    f"another build is at work in {self.folder}; wait, or work in another folder"
                 ) from None
             if self._old.exists() and not self.html.exists():
                 self._old.rename(self.html)
