@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 import polars as pl
 import pytest
-from conftest import book_of_two
+from conftest import CHAPTER, book_of_two
 
 from stackbook import StackbookError, inputs
 from stackbook.facts import parameter
 from stackbook.press import build, sweeps
-from stackbook.press.chapters import Book
+from stackbook.press.chapters import Book, Chapter, declared
 from stackbook.press.designs import METHODS, Design, designed
 
 POWER = Book().chapter("layers/datacenter-power")
@@ -175,6 +175,27 @@ def test_a_scheduler_that_is_not_there_is_an_error(
     with pytest.raises(StackbookError, match="no Dask scheduler with a worker at 'tcp://127"):
         sweeps.sweep(design, tmp_path / "s.parquet", scheduler=f"tcp://127.0.0.1:{free_port()}")
     assert not (tmp_path / "s.parquet").exists()
+
+
+def test_a_slice_over_files_has_each_and_notices_when_one_changes(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in "abc"]
+    for number, path in enumerate(paths):
+        path.write_text(str(number))
+    source = CHAPTER.format(
+        title="Files",
+        extra=f"file: str = {str(paths[0])!r}  # [path] a number",
+        code="from stackbook import located\nnumber = float(located(file).read_text())\n"
+        'finding("number", number, "1", why="set here")',
+        finding="number",
+    )
+    one = Chapter("files", source, declared("files", source))
+    design = designed(one, {}, values=["file=" + ",".join(map(str, paths))])
+    out = tmp_path / "s.parquet"
+    sweeps.sweep(design, out, findings=["number"])
+    assert pl.read_parquet(out)["value"].to_list() == [0, 1, 2]
+    paths[1].write_text("7")
+    assert not sweeps.sweep(design, out, findings=["number"]).cached
+    assert pl.read_parquet(out)["value"].to_list() == [0, 7, 2]
 
 
 # A real cluster: nothing but the wheel, and no folder in common.

@@ -107,11 +107,14 @@ def _lines(built: Built) -> Iterator[str]:
         for earlier, one in zip([None, *stored], stored, strict=False)
     ]
     now, missing = releases.since(stored[-1], book, built.base)
-    shown = [one for one in (now, history[-1][1]) if one and one.moves]
+    last = next((moved for _, moved in reversed(history) if moved and moved.moves), None)
+    shown = [one for one in (now, last) if one and one.moves]
+    if not shown or shown[0] is last:
+        since = last.after.version if last else stored[0].version
+        yield f"No number differs from release {since}."
+        yield ""
     if shown:
         yield from _answer(book, shown[0])
-    else:
-        yield f"No number differs from release {stored[-1].version}."
     yield ""
     if missing:
         names = ", ".join(f"{_link(book, name)} {why}" for name, why in missing.items())

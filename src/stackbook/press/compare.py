@@ -346,8 +346,8 @@ def _compared(built: "Built", stories: Mapping[str, Scenario]) -> Iterator[str]:
     }
     yield ":::{admonition} What this page answers"
     yield "**Which story moves what most?** Named are the headline numbers that move furthest, by"
-    yield "the range that a number has at the book's own values, or by its size where it has none. Each"
-    yield "page leads to itself under the other stories, from its header."
+    yield "the range that a number has at the book's own values, or by its size where it has none."
+    yield "Each page leads to itself under the other stories, from its header."
     yield ""
     for name, of in by_story.items():
         told = " and ".join(

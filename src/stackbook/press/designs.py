@@ -217,7 +217,7 @@ def _ends(one: Parameter, text: str, parts: Sequence[str]) -> tuple[float, float
 
 
 def _typed(one: Parameter, value: float) -> Value:
-    return one.check(round(value) if one.kind == "int" else value)
+    return one.check(math.floor(value + 0.5) if one.kind == "int" else value)
 
 
 def _distinct(text: str, values: list[Value]) -> list[Value]:

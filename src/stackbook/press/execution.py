@@ -105,8 +105,7 @@ def execute(
         for output in cell.get("outputs", [])
         if RECORD in output.get("data", {})
     ]
-    read = {f"file:{name}": hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    return Executed(_clean(notebook, chapter, values), findings, dict(used) | read)
+    return Executed(_clean(notebook, chapter, values), findings, dict(used) | read(files))
 
 
 def _kernel_manager(folder: Path) -> type:
@@ -156,6 +155,11 @@ def used() -> dict[str, str]:
     names += [f"table:{name}" for name in sorted(facts.package().used)]
     names += [f"library:{name}" for name in _LIBRARIES]
     return {name: digest(name) for name in names}
+
+
+def read(files: Mapping[str, bytes]) -> dict[str, str]:
+    """What the reader's `files` add to what was used."""
+    return {f"file:{name}": hashlib.sha256(data).hexdigest() for name, data in files.items()}
 
 
 def digest(name: str) -> str:

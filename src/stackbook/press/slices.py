@@ -157,7 +157,8 @@ def run(
         said = json.loads(answer.read_text())
         if isinstance(said, str):
             raise StackbookError(said)
-        return Batch(*said)
+        cases, used = said
+        return Batch(cases, used | execution.read(files))
 
 
 def _answer(folder: Path) -> None:

@@ -22,7 +22,7 @@ import stackbook
 from stackbook import StackbookError, facts
 from stackbook.press import slices
 from stackbook.press.build import connected
-from stackbook.press.chapters import Chapter, Values, plain
+from stackbook.press.chapters import PATH, Chapter, Values, plain
 from stackbook.press.designs import Design
 from stackbook.press.execution import Executed, Failed, digest, execute
 from stackbook.press.store import write
@@ -354,6 +354,10 @@ def _outcomes(
             return client.submit(_case, chapter, values, files, overlay, pure=False)
         assert piece is not None
         part = {name: column[task.start : task.end] for name, column in design.swept.items()}
+        for name, column in part.items():
+            if chapter.parameters[name].unit == PATH:
+                for path in dict.fromkeys(column):
+                    files |= chapter.files(values | {name: path})
         return client.submit(slices.run, piece, design.fixed, part, files, overlay, pure=False)
 
     def come(client: Any) -> Iterator[tuple[_Task, Any]]:
