@@ -1,4 +1,4 @@
-"""The command line: `stackbook build`, `run`, `params`, `findings`, `validate`, `data`, `serve`."""
+"""The command line `stackbook`: a module for each kind of command."""
 
 import errno
 import io
