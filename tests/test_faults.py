@@ -26,7 +26,8 @@ import stackbook
 from stackbook import StackbookError, facts, home
 from stackbook.press import pages
 from stackbook.press.chapters import Book
-from stackbook.press.scenarios import scenario
+from stackbook.press.made import Built
+from stackbook.press.scenarios import BASE, scenario
 from stackbook.press.store import STAGING, Store
 
 COMMAND = [sys.executable, "-m", "stackbook.cli"]
@@ -396,4 +397,4 @@ def test_a_file_of_the_book_that_cannot_be_read_is_named(
 ) -> None:
     (book.config.parent / name).write_bytes(text)
     with pytest.raises(StackbookError, match=re.escape(message)):
-        pages.prepare(book, store)
+        pages.prepare(Built(book, {BASE: store}), store)

@@ -101,7 +101,7 @@ def test_only_what_used_a_changed_module_is_executed(
 ) -> None:
     was = execution.digest
     monkeypatch.setattr(
-        store_module,
+        execution,
         "digest",
         lambda name: "edited" if name == "module:stackbook.kernels.capital" else was(name),
     )
@@ -347,7 +347,7 @@ def test_a_scheduler_that_does_not_answer_is_an_error(
 def test_a_worker_with_another_stackbook_is_refused(
     book: Book, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(press, "digest", lambda name: "other")
+    monkeypatch.setattr(execution, "digest", lambda name: "other")
     with pytest.raises(StackbookError, match=r"the .* that a chapter ran with is not the one here"):
         states(book, store, force=True)
 

@@ -20,7 +20,8 @@ import stackbook
 from stackbook import StackbookError, facts
 from stackbook.press import pages
 from stackbook.press.chapters import Book, Chapter, Value, Values
-from stackbook.press.execution import Executed, Failed, digest, execute
+from stackbook.press.execution import Executed, Failed, execute, moved
+from stackbook.press.made import Built
 from stackbook.press.scenarios import BASE, shipped
 from stackbook.press.store import KEPT, SCENARIOS, STAGING, Store, write
 
@@ -68,7 +69,7 @@ def build(
             store.show(chapter, result)
             if was and chapter.changed(was.values) and not chapter.changed(values):
                 told(name, "back at the book's parameters")
-        pages.prepare(book, store)
+        pages.prepare(Built(book, {BASE: store}), store)
         _publish(store, {"": store}, told, force=force)
 
 
@@ -104,9 +105,9 @@ def build_all(
         for old in (store.folder / SCENARIOS).glob("*"):
             if old.name not in stories:
                 shutil.rmtree(old)
-        both = {name: (stories[name], there) for name, there in stores.items()}
+        built = Built(book, stores)
         for story, there in stores.items():
-            pages.prepare(book, there, both, story)
+            pages.prepare(built, there, stories, story)
         _publish(store, {_label(name): each for name, each in stores.items()}, told, force=force)
 
 
@@ -153,9 +154,9 @@ def run(
                     write(failed, outcome.notebook)
                     failures[-1] += f" (up to there: {failed})"
                 continue
-            if moved := _moved(outcome):
+            if other := _moved(outcome):
                 told(name, "failed")
-                failures.append(moved)
+                failures.append(other)
                 continue
             store.save(*missing[name], outcome)
             failed.unlink(missing_ok=True)
@@ -229,14 +230,12 @@ def connected(scheduler: str | None, tasks: int) -> Iterator[Any]:
 
 def _moved(*results: Executed) -> str:
     """What of other sources than ours is behind `results`, in words; empty if nothing is."""
-    seen = {(name, each) for result in results for name, each in result.used.items()}
+    names = sorted(moved(*(result.used for result in results)))
     # A reader's file travelled; it may have changed here since.
-    names = {name for name, _ in seen if not name.startswith("file:")}
-    now = {name: digest(name) for name in sorted(names)}
-    moved = [name for name in now if {each for other, each in seen if other == name} != {now[name]}]
-    if not moved:
+    names = [name for name in names if not name.startswith("file:")]
+    if not names:
         return ""
-    words = ", ".join(name.replace(":", " ") for name in moved[:3])
+    words = ", ".join(name.replace(":", " ") for name in names[:3])
     return (
         f"the {words} that a chapter ran with is not the one here: it was edited meanwhile, or the "
         "Dask workers have another; build again, or install the same stackbook on the workers"

@@ -52,6 +52,11 @@ class Parameter(NamedTuple):
     """Row of table `parameters` that the default was taken from."""
 
     @property
+    def shown_unit(self) -> str:
+        """The unit as tables show it; a count, a ratio and a text need none."""
+        return "" if self.unit in ("-", "1") else self.unit
+
+    @property
     def bounds(self) -> str:
         """The admitted values in words."""
         if self.choices:

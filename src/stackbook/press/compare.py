@@ -403,7 +403,7 @@ def _story(story: Scenario, book: Book) -> Iterator[str]:
     for name, value in story.parameters.items():
         owners = [one.parameters[name] for one in book.chapters.values() if name in one.parameters]
         default = " or ".join(dict.fromkeys(pages.shown_as(one, one.default) for one in owners))
-        unit = "" if owners[0].unit in ("-", "1") else owners[0].unit
+        unit = owners[0].shown_unit
         said = story.sources.get(name)
         why = f"{said.why} ({_OURS.get(said.source) or facts.cite(said.source)})" if said else ""
         about = f"{owners[0].meaning}<br>{escaped(why)}" if why else owners[0].meaning

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from contextvars import Context
+from functools import cache
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -160,6 +161,13 @@ def used() -> dict[str, str]:
 def read(files: Mapping[str, bytes]) -> dict[str, str]:
     """What the reader's `files` add to what was used."""
     return {f"file:{name}": hashlib.sha256(data).hexdigest() for name, data in files.items()}
+
+
+def moved(*used: Mapping[str, str]) -> list[str]:
+    """Names of what is not here as it was `used`, each looked at once."""
+    now = cache(digest)
+    pairs = chain(*(each.items() for each in used))
+    return [*dict.fromkeys(name for name, seen in pairs if now(name) != seen)]
 
 
 def digest(name: str) -> str:

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 
 from stackbook import StackbookError, nearest
 from stackbook.press.chapters import Book
@@ -17,12 +17,25 @@ from stackbook.press.store import Store
 _FENCE = re.compile(r"^```\{made\} (\w+)\n```$", re.MULTILINE)
 
 
-class Built(NamedTuple):
-    """A book and what was built of it."""
+class Built:
+    """A book and what was built of it: its stores by scenario, the book's own values first.
 
-    book: Book
-    stores: Mapping[str, Store]
-    """By scenario, the book's own values first; that one alone unless all were built."""
+    That one stands alone unless all were built.
+    """
+
+    def __init__(self, book: Book, stores: Mapping[str, Store]) -> None:
+        self.book = book
+        self.stores = stores
+        self._sections: dict[str, str] = {}
+
+    def section(self, name: str) -> str:
+        """A made section, made once for the pages under all scenarios."""
+        if name not in SECTIONS:
+            near = nearest(name, SECTIONS)
+            raise StackbookError(f"no section {name!r}{near}; there are {', '.join(SECTIONS)}")
+        if name not in self._sections:
+            self._sections[name] = SECTIONS[name](self)
+        return self._sections[name]
 
     @property
     def base(self) -> Store:
@@ -32,14 +45,7 @@ class Built(NamedTuple):
 
 def filled(text: str, built: Built) -> str:
     """The Markdown `text` of a page with its made sections, which are Markdown, too."""
-
-    def section(fence: re.Match[str]) -> str:
-        if fence[1] not in SECTIONS:
-            near = nearest(fence[1], SECTIONS)
-            raise StackbookError(f"no section {fence[1]!r}{near}; there are {', '.join(SECTIONS)}")
-        return SECTIONS[fence[1]](built)
-
-    return _FENCE.sub(section, text)
+    return _FENCE.sub(lambda fence: built.section(fence[1]), text)
 
 
 def chart(finished: Any) -> str:

@@ -40,24 +40,22 @@ Changed = Mapping[str, dict[str, Value]]
 
 
 def prepare(
-    book: Book,
+    built: Built,
     store: Store,
-    stories: Mapping[str, tuple[Scenario, Store]] | None = None,
+    stories: Mapping[str, Scenario] | None = None,
     story: str = BASE,
 ) -> None:
     """Write the sources of the site into `pages/`, touching only files that differ.
 
-    With `stories`, the scenarios that the book is built under and their stores, each page leads
-    to itself under the others; `store` is that of `story`.
+    With `stories`, the scenarios that the book is built under, each page leads to itself under
+    the others; `store` is that of `story`.
     """
+    book = built.book
     wanted = {store.pages / "_config.yml": _config(book)}
     for path in (home() / "book" / "_static").iterdir():
         wanted[store.pages / "_static" / path.name] = path.read_bytes()
     if stories:
         wanted[store.pages / STORIES] = _switcher(stories, story)
-    built = Built(
-        book, {name: there for name, (_, there) in (stories or {}).items()} or {BASE: store}
-    )
     if releases.stored(book):
         settings = yaml.safe_load(wanted[store.pages / "_config.yml"])
         wanted[store.pages / changes.FEED] = changes.feed(book, settings)
@@ -108,7 +106,7 @@ def _laid_over(ours: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     return ours | own | deeper
 
 
-def _switcher(stories: Mapping[str, tuple[Scenario, Store]], here: str) -> bytes:
+def _switcher(stories: Mapping[str, Scenario], here: str) -> bytes:
     """What `site` draws the switcher of scenarios from."""
     told = {
         name: {
@@ -116,7 +114,7 @@ def _switcher(stories: Mapping[str, tuple[Scenario, Store]], here: str) -> bytes
             "story": each.story,
             "folder": "" if name == BASE else f"{SCENARIOS}/{name}",
         }
-        for name, (each, _) in stories.items()
+        for name, each in stories.items()
     }
     return json.dumps({"here": told[here], "all": list(told.values())}, indent=1).encode()
 
@@ -232,9 +230,8 @@ def _cells(parameter: Parameter, value: Value, changed: dict[str, Value]) -> lis
     was = [shown_as(parameter, parameter.default) if moved else ""] if changed else []
     shown = shown_as(parameter, value)
     shown = f"**{shown}**" if shown and moved else shown
-    unit = "" if parameter.unit in ("-", "1") else parameter.unit
     about = parameter.meaning + evidence(parameter)
-    return [f"`{parameter.name}`", shown, *was, unit, parameter.bounds, about]
+    return [f"`{parameter.name}`", shown, *was, parameter.shown_unit, parameter.bounds, about]
 
 
 def _for_panel(chapter: Chapter, values: dict[str, Value]) -> str:

@@ -69,8 +69,7 @@ def _cells(
         meaning += f". Set by scenario {', '.join(setters[parameter.name])}"
     name = f"`{parameter.name}`{{#{_anchor(parameter)}}}"
     default = pages.shown_as(parameter, parameter.default)
-    unit = "" if parameter.unit in ("-", "1") else parameter.unit
-    return [name, default, unit, parameter.bounds, meaning]
+    return [name, default, parameter.shown_unit, parameter.bounds, meaning]
 
 
 def _doc(chapter: Chapter) -> str:

@@ -180,8 +180,8 @@ def _answer(folder: Path) -> None:
 
 
 def _ask_once() -> None:
-    """Keep what every case asks of the tables again: rows, and draws of their ranges."""
-    facts.rows, facts.parameter = cache(facts.rows), cache(facts.parameter)
+    """Keep what every case asks of the tables again: rows, and draws of ranges."""
+    facts.rows = cache(facts.rows)
     spread = cache(inputs.spread)
     inputs.spread = lambda *given, **named: spread(*given, **named).copy()  # a case may change it
 

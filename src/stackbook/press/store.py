@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from stackbook import StackbookError
 from stackbook.press.chapters import Chapter, Value, Values
-from stackbook.press.execution import Executed, digest
+from stackbook.press.execution import Executed, moved
 
 STAGING = "staging-"  # where Jupyter Book writes, a folder for each build
 KEPT = "STACKBOOK_KEPT"  # environment variable: folder of the charts' pictures, for Jupyter Book
@@ -56,10 +56,9 @@ class Store:
             if seal != _sealed(text):
                 return None
             result = Executed(**json.loads(text))
-            fresh = all(digest(name) == seen for name, seen in result.used.items())
         except (FileNotFoundError, ValueError, TypeError):  # not there, or of another shape
             return None
-        return result if fresh else None
+        return None if moved(result.used) else result
 
     def save(self, chapter: Chapter, values: Values, result: Executed) -> None:
         """Keep the result of `chapter` for the next build."""

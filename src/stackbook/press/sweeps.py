@@ -24,7 +24,7 @@ from stackbook.press import slices
 from stackbook.press.build import connected
 from stackbook.press.chapters import PATH, Chapter, Values, plain
 from stackbook.press.designs import Design
-from stackbook.press.execution import Executed, Failed, digest, execute
+from stackbook.press.execution import Executed, Failed, digest, execute, moved
 from stackbook.press.store import write
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def sweep(
     }
     with _Journal(path, head["digest"], force) as journal:
         there = None if force else _finished(path, head["digest"])
-        if there is not None and _fresh(there["used"]):
+        if there is not None and not moved(there["used"]):
             journal.done()
             return Swept(path, design.size, there["failed"], True)
         facts.package().check()
@@ -136,7 +136,7 @@ class _Journal:
 
     def stale(self) -> list[int]:
         """Drop the cases whose sources moved since; which."""
-        gone = {key for key, used in self._sources.items() if not _fresh(used)}
+        gone = {key for key, used in self._sources.items() if moved(used)}
         cases = [case for case, key in self._of.items() if key in gone]
         for case in cases:
             del self.cases[case], self._of[case]
@@ -203,11 +203,6 @@ class _Journal:
     def _write(self, record: dict[str, Any]) -> None:
         self._file.write(json.dumps(record).encode() + b"\n")
         self._file.flush()
-
-
-def _fresh(used: Mapping[str, str]) -> bool:
-    """Whether everything is here as it was used."""
-    return all(digest(name) == seen for name, seen in used.items())
 
 
 def _finished(path: Path, head: str) -> dict[str, Any] | None:
@@ -402,10 +397,10 @@ def _case(
 
 def _check(used: Mapping[str, str]) -> None:
     """StackbookError where a worker has other sources than ours. A reader's file travelled."""
-    moved = [name for name, seen in used.items() if digest(name) != seen and "file:" not in name]
-    if moved:
+    names = [name for name in moved(used) if not name.startswith("file:")]
+    if names:
         raise StackbookError(
-            f"the {moved[0].replace(':', ' ')} that a case ran with is not the one here: it was "
+            f"the {names[0].replace(':', ' ')} that a case ran with is not the one here: it was "
             "edited meanwhile, or the Dask workers have another; install the same stackbook there, "
             "and give the same command, which repeats the cases that it has to"
         )
