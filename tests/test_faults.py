@@ -106,7 +106,7 @@ def test_of_two_builds_at_once_one_is_told(book: Book, tmp_path: Path) -> None:
             _, told = second.communicate(timeout=60)
         assert second.returncode == 1
         assert told == (
-            "error: another build is at work in _build; wait for it or use another folder\n"
+            "error: another build is at work in _build; wait, or work in another folder\n"
         )
         go.touch()
         first.communicate(timeout=120)
