@@ -138,6 +138,7 @@ def test_a_chapter_that_raises_loses_nothing(book: Book, store: Store) -> None:
     cells = json.loads((store.failed / "deep" / "two.ipynb").read_text())["cells"]
     assert any("thirteen" in json.dumps(cell) for cell in cells)
     assert states(book, store, {"rate": 0.1})["one"] == "cached", "and its result was kept"
+    assert not store.failed.exists(), "where nothing fails, nothing failed is left"
 
 
 def test_a_bad_row_is_told_once_before_anything_is_executed(

@@ -381,6 +381,8 @@ def test_the_feed_is_atom(moved: Site) -> None:
     assert "half 0.1 → 0.125 1/yr (+25%) in one" in (entries[0].findtext(f"{ATOM}summary") or "")
     link = entries[0].find(f"{ATOM}link")
     assert link is not None and link.get("href") == "back/changes.html#release-0-2-0"
+    other = changes.feed(moved.book, {**settings, "title": "\N{CJK UNIFIED IDEOGRAPH-66F8}"})
+    assert "<id>tag:\N{CJK UNIFIED IDEOGRAPH-66F8},2026:changes" in other.decode()
 
 
 def test_the_command_lists_and_counts(moved: Site, monkeypatch: pytest.MonkeyPatch) -> None:

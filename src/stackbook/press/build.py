@@ -126,8 +126,10 @@ def run(
 ) -> dict[str, Executed]:
     """Results of `cases` by their names; equal ones are executed once.
 
-    Raises StackbookError if any failed, or a table that they may read breaks a rule.
+    A notebook that failed stays in `store.failed` until the next run. Raises StackbookError if any
+    failed, or a table that they may read breaks a rule.
     """
+    shutil.rmtree(store.failed, ignore_errors=True)
     results: dict[str, Executed] = {}
     twins: dict[str, list[str]] = {}
     for name, case in cases.items():
@@ -146,11 +148,11 @@ def run(
     if missing:
         facts.package().check()
         for name, outcome in _executed(missing, scheduler, told):
-            failed = store.failed / f"{name}.ipynb"
             if isinstance(outcome, Failed):
                 told(name, "failed")
                 failures.append(outcome.message)
                 if outcome.notebook:
+                    failed = store.failed / f"{name}.ipynb"
                     write(failed, outcome.notebook)
                     failures[-1] += f" (up to there: {failed})"
                 continue
@@ -159,7 +161,6 @@ def run(
                 failures.append(other)
                 continue
             store.save(*missing[name], outcome)
-            failed.unlink(missing_ok=True)
             for twin in twins[repr(missing[name])]:
                 results[twin] = outcome
                 told(twin, "executed" if twin == name else "the same")

@@ -32,8 +32,9 @@ def feed(book: Book, settings: Mapping[str, Any]) -> bytes:
     """
     stored = list(releases.stored(book).values())
     title = str(settings["title"])
-    # Ids that are the same wherever the site stands (RFC 4151).
-    tag = f"tag:{re.sub('[^a-z0-9]+', '-', title.lower()).strip('-')},2026:"
+    # Ids that are the same wherever the site stands (RFC 4151), in whatever script.
+    name = re.sub(r"\W+", "-", title.lower()).strip("-")
+    tag = f"tag:{name},2026:"
     root = ElementTree.Element("feed", xmlns="http://www.w3.org/2005/Atom")
 
     def add(to: ElementTree.Element, tag: str, text: str = "", **attributes: str) -> None:
