@@ -131,8 +131,9 @@ class Package:
 
     def overlaid(self) -> dict[str, bytes]:
         """The files of the overlay by their path in it, without hidden ones, as of editors."""
-        files = sorted(self.overlay.rglob("*")) if self.overlay else []
-        named = {path.relative_to(self.overlay): path for path in files if self.overlay}
+        if self.overlay is None:
+            return {}
+        named = {path.relative_to(self.overlay): path for path in sorted(self.overlay.rglob("*"))}
         return {
             name.as_posix(): path.read_bytes()
             for name, path in named.items()

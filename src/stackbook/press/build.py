@@ -20,7 +20,7 @@ import stackbook
 from stackbook import StackbookError, facts
 from stackbook.press import pages
 from stackbook.press.chapters import Book, Chapter, Value, Values
-from stackbook.press.execution import Executed, Failed, execute, moved
+from stackbook.press.execution import Executed, Failed, execute, foreign
 from stackbook.press.made import Built
 from stackbook.press.scenarios import BASE, shipped
 from stackbook.press.store import KEPT, SCENARIOS, STAGING, Store, write
@@ -230,17 +230,9 @@ def connected(scheduler: str | None, tasks: int) -> Iterator[Any]:
 
 
 def _moved(*results: Executed) -> str:
-    """What of other sources than ours is behind `results`, in words; empty if nothing is."""
-    names = sorted(moved(*(result.used for result in results)))
-    # A reader's file travelled; it may have changed here since.
-    names = [name for name in names if not name.startswith("file:")]
-    if not names:
-        return ""
-    words = ", ".join(name.replace(":", " ") for name in names[:3])
-    return (
-        f"the {words} that a chapter ran with is not the one here: it was edited meanwhile, or the "
-        "Dask workers have another; build again, or install the same stackbook on the workers"
-    )
+    """What of other sources than ours is behind `results`, and what to do; empty if nothing is."""
+    told = foreign("a chapter", *(result.used for result in results))
+    return told and f"{told}; build again, or install the same stackbook on the workers"
 
 
 def _publish(store: Store, parts: Mapping[str, Store], told: Told, *, force: bool) -> None:

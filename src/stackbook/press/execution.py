@@ -170,6 +170,19 @@ def moved(*used: Mapping[str, str]) -> list[str]:
     return [*dict.fromkeys(name for name, seen in pairs if now(name) != seen)]
 
 
+def foreign(ran: str, *used: Mapping[str, str]) -> str:
+    """What `ran` has `used` that differs here, in words; empty if nothing does."""
+    # A reader's file travelled; it may have changed here since.
+    names = sorted(name for name in moved(*used) if not name.startswith("file:"))
+    if not names:
+        return ""
+    words = ", ".join(name.replace(":", " ") for name in names[:3])
+    return (
+        f"the {words} that {ran} ran with is not the one here: it was edited meanwhile, or the "
+        "Dask workers have another"
+    )
+
+
 def digest(name: str) -> str:
     """Digest or version of something used, as this process has it; empty where it is gone."""
     kind, _, what = name.partition(":")

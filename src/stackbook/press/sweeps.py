@@ -24,7 +24,7 @@ from stackbook.press import slices
 from stackbook.press.build import connected
 from stackbook.press.chapters import PATH, Chapter, Values, plain
 from stackbook.press.designs import Design
-from stackbook.press.execution import Executed, Failed, digest, execute, moved
+from stackbook.press.execution import Executed, Failed, digest, execute, foreign, moved
 from stackbook.press.store import write
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ _FORMAT = 1  # of the file and its journal
 
 Told = Callable[[int, int], None]
 """Receives how many cases are done, and how many of them failed."""
+Outcome = list[dict[str, Any]] | str
+"""Findings of a case, or its error."""
 
 
 class Swept(NamedTuple):
@@ -82,12 +84,10 @@ def sweep(
             return Swept(path, design.size, there["failed"], True)
         facts.package().check()
         if piece is None:
-            used = _notebooks(design, journal, scheduler, told)
-            parts = (_rows(case, journal.cases[case]) for case in range(design.size))
+            found, used = _notebooks(design, journal, scheduler, told)
         else:
-            answers, used = _sliced(design, piece, scheduler, told)
-            parts = (_rows(case, answers[case]) for case in range(design.size))
-        table = _table(design, parts)
+            found, used = _sliced(design, piece, scheduler, told)
+        table = _table(design, found)
         failed = table["error"].count()
         content = io.BytesIO()
         meta = json.dumps(head | {"failed": failed, "used": used})
@@ -103,7 +103,7 @@ class _Journal:
     def __init__(self, output: Path, head: str, force: bool) -> None:
         self.path = output.with_name(output.name + ".journal")
         self.output, self.head, self.force = output, head, force
-        self.cases: dict[int, list[dict[str, Any]] | str] = {}
+        self.cases: dict[int, Outcome] = {}
         self._sources: dict[str, dict[str, str]] = {}
         self._of: dict[int, str] = {}  # sources by case
 
@@ -235,8 +235,8 @@ class _Task(NamedTuple):
 
 def _notebooks(
     design: Design, journal: _Journal, scheduler: str | None, told: Told
-) -> dict[str, str]:
-    """Fill the journal with every case; what they used."""
+) -> tuple[list[Outcome], dict[str, str]]:
+    """Results of every case, which the journal then has, and what they used."""
     journal.stale()
     while todo := [case for case in range(design.size) if case not in journal.cases]:
         failed = sum(isinstance(outcome, str) for outcome in journal.cases.values())
@@ -255,17 +255,17 @@ def _notebooks(
                     journal.add(task.start, outcome, everything)
                 told(len(journal.cases), failed)
         journal.stale()  # of sources that were edited meanwhile
-    return journal.used()
+    return [journal.cases[case] for case in range(design.size)], journal.used()
 
 
 def _sliced(
     design: Design, piece: slices.Slice, scheduler: str | None, told: Told
-) -> tuple[list[list[dict[str, Any]] | str], dict[str, str]]:
+) -> tuple[list[Outcome], dict[str, str]]:
     """Results of every case of a slice, and what they used.
 
     The first and the last case are executed as notebooks, too, and must give the same bits.
     """
-    found: list[list[dict[str, Any]] | str] = [""] * design.size
+    found: list[Outcome] = [""] * design.size
     size = max(1, min(_BATCH, math.ceil(design.size / _AHEAD / (os.cpu_count() or 1))))
     ends = dict.fromkeys((0, design.size - 1))
     tasks = deque(_Task(case, case + 1, True) for case in ends)
@@ -280,7 +280,7 @@ def _sliced(
                 executed[task.start] = outcome
                 continue
             if isinstance(outcome, str):
-                cases: list[list[dict[str, Any]] | str] = [outcome] * (task.end - task.start)
+                cases: list[Outcome] = [outcome] * (task.end - task.start)
             else:
                 if outcome.used not in used:
                     _check(outcome.used)
@@ -306,7 +306,7 @@ def _agree(
     design: Design,
     piece: slices.Slice,
     case: int,
-    ours: list[dict[str, Any]] | str,
+    ours: Outcome,
     notebook: Executed | str,
 ) -> None:
     """StackbookError unless the slice's findings of a case are those of the whole chapter."""
@@ -396,13 +396,11 @@ def _case(
 
 
 def _check(used: Mapping[str, str]) -> None:
-    """StackbookError where a worker has other sources than ours. A reader's file travelled."""
-    names = [name for name in moved(used) if not name.startswith("file:")]
-    if names:
+    """StackbookError where a worker has other sources than ours."""
+    if told := foreign("a case", used):
         raise StackbookError(
-            f"the {names[0].replace(':', ' ')} that a case ran with is not the one here: it was "
-            "edited meanwhile, or the Dask workers have another; install the same stackbook there, "
-            "and give the same command, which repeats the cases that it has to"
+            f"{told}; install the same stackbook there, and give the same command, which repeats "
+            "the cases that it has to"
         )
 
 
@@ -428,19 +426,20 @@ def _plain(record: dict[str, Any]) -> dict[str, Any]:
     return {key: record.get(key) for key in ("name", "value", "unit", "low", "high")}
 
 
-def _rows(case: int, outcome: list[dict[str, Any]] | str) -> list[tuple[Any, ...]]:
+def _rows(case: int, outcome: Outcome) -> list[tuple[Any, ...]]:
     if isinstance(outcome, str):
         return [(case, None, None, None, None, None, outcome)]
     return [(case, *record.values(), None) for record in outcome]
 
 
-def _table(design: Design, parts: Iterator[list[tuple[Any, ...]]]) -> "pl.DataFrame":
+def _table(design: Design, found: Sequence[Outcome]) -> "pl.DataFrame":
     """A row for each case and finding, with every parameter."""
     import polars as pl
 
     number, text = pl.Float64, pl.String
     schema = {"case": pl.Int64, "finding": text, "value": number, "unit": text}
     schema |= {"low": number, "high": number, "error": text}
+    parts = itertools.starmap(_rows, enumerate(found))
     frames = [
         pl.DataFrame([row for part in some for row in part], schema, orient="row")
         for some in iter(lambda: list(itertools.islice(parts, _BATCH)), [])
