@@ -5,6 +5,8 @@ import from it.
 """
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,6 +115,28 @@ def store(built: Store, tmp_path: Path) -> Store:
     """A copy of the built book, to do with as a test likes."""
     shutil.copytree(built.folder, tmp_path / "_build")
     return Store(tmp_path / "_build")
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    pip("wheel", "--no-build-isolation", "-w", folder, Path(__file__).parents[1])
+    (made,) = folder.glob("*.whl")
+    return made
+
+
+@pytest.fixture(scope="session")
+def installed(wheel: Path) -> Path:
+    """A folder for PYTHONPATH with the wheel alone."""
+    folder = wheel.parent / "installed"
+    pip("install", "--target", folder, wheel)
+    return folder
+
+
+def pip(command: str, *arguments: object) -> None:
+    quiet = ["--quiet", "--disable-pip-version-check", "--no-deps", "--no-index"]
+    subprocess.run([sys.executable, "-m", "pip", command, *quiet, *map(str, arguments)], check=True)
 
 
 @pytest.fixture

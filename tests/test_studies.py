@@ -52,15 +52,13 @@ def committed(folder: Path, message: str, tag: str = "") -> None:
 
 
 @pytest.fixture
-def installed(tmp_path: Path) -> Path:
+def commands(wheel: Path, tmp_path: Path) -> Path:
     """Commands of a virtual environment with the wheel, the libraries here, and no network."""
     root = tmp_path / "installed"
     root.mkdir()
     sh(
-        f"{sys.executable} -m pip wheel --quiet --no-deps --no-index --no-build-isolation "
-        f"--disable-pip-version-check --wheel-dir {root} {CHECKOUT} && "
         f"{sys.executable} -m venv {root}/venv && "
-        f"{root}/venv/bin/pip install --quiet --no-deps --no-index {root}/stackbook-*.whl",
+        f"{root}/venv/bin/pip install --quiet --no-deps --no-index {wheel}",
         root,
     )
     (packages,) = root.glob("venv/lib/*/site-packages")
@@ -73,9 +71,9 @@ def installed(tmp_path: Path) -> Path:
 
 
 def test_the_guide_leads_offline_from_nothing_to_an_own_book(
-    installed: Path, tmp_path: Path
+    commands: Path, tmp_path: Path
 ) -> None:
-    for printed, said in tried(CHECKOUT / "book" / "back" / "forking.md", tmp_path, installed):
+    for printed, said in tried(CHECKOUT / "book" / "back" / "forking.md", tmp_path, commands):
         assert printed == said
     study = tmp_path / "my-study"
     site = study / "_build" / "html"

@@ -208,17 +208,8 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def environment(installed: Path) -> dict[str, str]:
     """The environment of a process that has the installed wheel alone."""
-    root = tmp_path_factory.mktemp("wheel")
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    offline = ["--no-deps", "--no-index"]
-    checkout = str(Path(__file__).parents[1])
-    made = [*pip, "wheel", *offline, "--no-build-isolation", "-w", str(root), checkout]
-    subprocess.run(made, check=True)
-    (built,) = root.glob("*.whl")
-    installed = root / "installed"
-    subprocess.run([*pip, "install", *offline, "--target", str(installed), str(built)], check=True)
     return os.environ | {"PYTHONPATH": str(installed)}
 
 
@@ -261,8 +252,8 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster(wheel: dict[str, str], tmp_path: Path) -> Iterator[Cluster]:
-    made = Cluster(tmp_path / "cluster", wheel)
+def cluster(environment: dict[str, str], tmp_path: Path) -> Iterator[Cluster]:
+    made = Cluster(tmp_path / "cluster", environment)
     yield made
     made.stop()
 
@@ -327,8 +318,8 @@ def executions(*folders: Path) -> list[int]:
 
 
 @pytest.fixture
-def client(wheel: dict[str, str], tmp_path: Path) -> Client:
-    return Client(tmp_path / "mine", wheel)
+def client(environment: dict[str, str], tmp_path: Path) -> Client:
+    return Client(tmp_path / "mine", environment)
 
 
 def test_a_sweep_survives_its_worker_and_itself(client: Client, cluster: Cluster) -> None:
