@@ -165,6 +165,18 @@ def test_a_page_under_a_scenario_is_a_whole_page(
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_no_chart_writes_a_small_number_with_an_exponent(site: Path) -> None:
+    """As 1e+2 for a hundred, which Vega's format g makes of the tick of an axis."""
+    pictures = list(site.rglob("_charts/**/*.svg"))
+    assert len(pictures) > len(BOOK.chapters)
+    found = {
+        f"{path.relative_to(site)}: {label}"
+        for path in pictures
+        for label in re.findall(r">([^<>]*\de\+?\d(?!\d)[^<>]*)</text>", path.read_text())
+    }
+    assert found == set()
+
+
 def test_a_chart_is_drawn_when_a_reader_comes_near(visit: Any, http: str) -> None:
     page, complaints = visit(address(http, "layers/chips"))
     assert not page.evaluate(DRAWN)

@@ -266,7 +266,7 @@ def headline_chart(titles: Mapping[str, str], results: Mapping[str, Results]) ->
         least, most = min(0.0, 1.06 * min(ends)), max(0.0, *ends)
         scale = alt.Scale(domain=[least, most + 0.25 * (most - least or 1.0)], nice=False)
         # Of SI's letters only those above one: "m" reads as million.
-        form = "~s" if most >= 1000 else "~g"
+        form = "~s" if most >= 1000 else "~r"
         axis = alt.Axis(grid=True, domain=False, ticks=False, tickCount=3, format=form)
         title = f"({'ratio' if unit == '1' else unit})"
 
