@@ -1,6 +1,8 @@
 """The press executes what changed, loses nothing, and gives the same bytes everywhere."""
 
+import asyncio
 import errno
+import gc
 import json
 import os
 import re
@@ -173,6 +175,23 @@ def test_a_kernel_is_asked_to_stop_and_not_interrupted(
     monkeypatch.setattr(KernelManager, "_async_signal_kernel", signal)
     assert states(book, store, {"rate": 0.5}, only="one")["one"] == "executed"
     assert sent == []
+
+
+def test_an_execution_leaves_no_event_loop_open(book: Book) -> None:
+    """Python would say so on standard error, in some order of its last acts, of a stopped sweep."""
+
+    def opened() -> set[int]:
+        loops = (each for each in gc.get_objects() if isinstance(each, asyncio.BaseEventLoop))
+        return {id(each) for each in loops if not each.is_closed()}
+
+    chapter = book.chapters["one"]
+    before = opened()
+    gc.disable()
+    try:
+        execution.execute(chapter, chapter.values({"rate": 0.5}), {}, {})
+        assert opened() <= before
+    finally:
+        gc.enable()
 
 
 def test_a_kernel_that_cannot_start_says_why(

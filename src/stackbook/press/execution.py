@@ -6,7 +6,8 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from contextvars import Context
 from functools import cache
 from importlib.metadata import version
@@ -75,6 +76,7 @@ def execute(
         try:
             # In an empty context: Jupyter keeps its event loop in one, which threads inherit.
             Context().run(
+                _in_closed_loop,
                 papermill.execute_notebook,
                 source,
                 str(path),
@@ -107,6 +109,14 @@ def execute(
         if RECORD in output.get("data", {})
     ]
     return Executed(_clean(notebook, chapter, values), findings, dict(used) | read(files))
+
+
+def _in_closed_loop(function: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+    """Call `function`, and close Jupyter's event loop after it: one left open complains at exit."""
+    from jupyter_core.utils import ensure_event_loop
+
+    with closing(ensure_event_loop()):
+        function(*arguments, **options)
 
 
 def _kernel_manager(folder: Path) -> type:
