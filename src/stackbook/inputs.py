@@ -2,10 +2,11 @@
 
 An uncertain number is an array: first the central value, then draws of it. A formula maps it
 element by element, so that one call gives a result and its distribution, and `finding` states both.
+Where draws are made together, as for an analysis of sensitivity, they come by name instead.
 """
 
 from calendar import month_name
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from math import inf
 from statistics import NormalDist
@@ -25,6 +26,7 @@ from stackbook.kernels.training import Cluster, Efficiency
 from stackbook.kernels.transformer import Transformer, transformer
 
 DRAWS = 4000
+Draws = int | Mapping[str, NDArray[np.float64]]  # how many, or draws by name; others are central
 LEAST_RUNS = 7  # for the five constants of a law
 _ROW = "row of the file"
 _SHOWN = 5  # rows that an error names
@@ -46,7 +48,7 @@ REQUESTS = {  # columns, and how traces and logs spell them: Azure, BurstGPT, Vi
 _DAY = "2026-05-01 12:00:03.5"
 
 
-def uncertain(symbol: str, value: float | None = None, draws: int = DRAWS) -> NDArray[np.float64]:
+def uncertain(symbol: str, value: float | None = None, draws: Draws = DRAWS) -> NDArray[np.float64]:
     """The model input `symbol` of table `parameters` with `draws` of it.
 
     A reader's own `value` moves the row's range in proportion; a share's odds, so that every
@@ -56,21 +58,37 @@ def uncertain(symbol: str, value: float | None = None, draws: int = DRAWS) -> ND
 
 
 def drawn(
-    row: facts.Uncertain, name: str, value: float | None = None, draws: int = DRAWS
+    row: facts.Uncertain, name: str, value: float | None = None, draws: Draws = DRAWS
 ) -> NDArray[np.float64]:
     """As `uncertain`, of a row of any table; the same `name` gives the same draws everywhere."""
-    low, high = (row.central if end is None else end for end in (row.low, row.high))
     value = row.central if value is None else value
     if not 0 <= value <= (1 if row.share else inf):
         most = "1, as it is a share" if row.share else "any number above"
         raise ValueError(f"{row.symbol}: {value:g} is out of range; give 0 to {most}")
+    if not isinstance(draws, int):
+        return draws.get(name, np.full(1, value))
+    return at_scores(row, scores(name, draws), value)
+
+
+def at_scores(
+    row: facts.Uncertain, scores: NDArray[np.float64], value: float | None = None
+) -> NDArray[np.float64]:
+    """The values of a row at standard scores: lognormal on each side, of a share its odds are."""
+    low, high = (row.central if end is None else end for end in (row.low, row.high))
+    value = row.central if value is None else value
     if not row.share:
-        return value / row.central * spread(name, low, row.central, high, draws)
+        spread = uncertainty.two_piece_lognormal(low, row.central, high, scores)
+        return np.asarray(value / row.central * spread)
     odds = _odds(value) if value < 1 else inf
-    of_row = spread(name, _odds(low), _odds(row.central), _odds(high), draws)
-    share = 1 - 1 / (1 + odds / _odds(row.central) * of_row)
-    share[0] = value
-    return np.asarray(share)
+    ends = _odds(low), _odds(row.central), _odds(high)
+    share = 1 - 1 / (1 + odds / ends[1] * uncertainty.two_piece_lognormal(*ends, scores))
+    return np.asarray(np.where(scores == 0, value, share))
+
+
+def scores(name: str, draws: int = DRAWS) -> NDArray[np.float64]:
+    """Standard scores, 0 first; those of the same `name` are the same, of two independent."""
+    order = np.random.default_rng(crc32(name.encode())).permutation(_scores(draws))
+    return np.concatenate(([0.0], order))
 
 
 def spread(
@@ -80,9 +98,8 @@ def spread(
 
     All positive. The same `name` gives the same draws everywhere, two names independent ones.
     """
-    order = np.random.default_rng(crc32(name.encode())).permutation(_scores(draws))
-    scores = np.concatenate(([0.0], order))
-    return np.asarray(uncertainty.two_piece_lognormal(low, central, high, scores))
+    found = uncertainty.two_piece_lognormal(low, central, high, scores(name, draws))
+    return np.asarray(found)
 
 
 def server_over_chip(draws: int = DRAWS) -> NDArray[np.float64]:

@@ -13,11 +13,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from stackbook import StackbookError, facts, nearest
-from stackbook.inputs import DRAWS, drawn, uncertain
+from stackbook import StackbookError, facts, inputs, nearest
+from stackbook.inputs import DRAWS, Draws, drawn, uncertain
 from stackbook.kernels.capital import annuity, book_life
 from stackbook.kernels.chain import Chain, Layer, Link, anatomy
 from stackbook.kernels.datacenter import HOURS_PER_YEAR
+from stackbook.kernels.uncertainty import Z95
 
 LAYERS = {  # upstream first, and the colour that each has in charts
     "energy": "energy and site",
@@ -34,6 +35,7 @@ LAYERS = {  # upstream first, and the colour that each has in charts
 }
 AT = {name: number for number, name in enumerate(LAYERS)}
 SELLER = AT["model"]
+SHARED = "r_chain", "p_e25", "u_P", "om_IT"  # parameters that all profiles take
 REFERENCE = "OpenAI on Oracle"  # whose rent and revenue say what the service is billed at
 
 
@@ -63,6 +65,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(known))
 
 
+@cache
 def profile(name: str) -> Profile:
     """The profile `name`; StackbookError where there is none."""
     rows = facts.rows("profiles", "profile", name, "profile").to_dicts()
@@ -73,6 +76,12 @@ def profile(name: str) -> Profile:
         next(row["accelerator"] for row in rows if row["accelerator"]),
         {row["symbol"]: _uncertain(row) for row in terms},
     )
+
+
+def uncertain_terms(name: str) -> dict[str, facts.Uncertain]:
+    """The terms of a profile that have a range, by the name of their draws in `chain`."""
+    rows = profile(name).terms.values()
+    return {_name(row): row for row in rows if row.low != row.high}
 
 
 @cache
@@ -92,7 +101,7 @@ def accounts(layer: str, owner: str = "") -> Accounts:
     return Accounts(*map(mean, ("operating_income_usd", "depreciation_usd", "capital_usd")))
 
 
-def company(name: str, symbol: str, draws: int = DRAWS) -> NDArray[np.float64]:
+def company(name: str, symbol: str, draws: Draws = DRAWS) -> NDArray[np.float64]:
     """A number of a company, of table `profile_terms`, with its draws."""
     rows = facts.table("profile_terms").filter(profile=name, symbol=symbol).collect()
     return _drawn(_uncertain(rows.row(0, named=True)), None, draws)
@@ -105,7 +114,7 @@ def chain(
     terms: Mapping[str, float] | None = None,
     research: Any = 0.0,
     other_usd: Any = 0.0,
-    draws: int = DRAWS,
+    draws: Draws = DRAWS,
 ) -> Chain:
     """The chain of profile `name`, from energy to the platform that bills.
 
@@ -120,12 +129,12 @@ def chain(
     upstream = uncertain("r_chain", draws=draws)
     merchant = owners["chip supply"] == owners["accelerator"]
 
-    def priced(layer: str, usd: Any, inputs: Any = 0.0, of: Any = None, rate: Any = None) -> Layer:
+    def priced(layer: str, usd: Any, bought: Any = 0.0, of: Any = None, rate: Any = None) -> Layer:
         """A layer whose price is what it adds and its inputs, of which its accounts tell.
 
         They are of revenue `of`, the whole price if None.
         """
-        price = usd + inputs
+        price = usd + bought
         seen, revenue = accounts(layer, owners[layer]), price if of is None else of
         rate = upstream if rate is None else rate
         years = book_life(rate, seen.capital / seen.depreciation)
@@ -133,7 +142,7 @@ def chain(
         charge = held * annuity(rate, years)
         rent = (seen.operating_income - rate * seen.capital) * revenue
         own = np.maximum(usd - rent - charge, 0.0)
-        kept = price - (own + charge + inputs)
+        kept = price - (own + charge + bought)
         return Layer(
             own,
             capital_usd=held,
@@ -145,9 +154,9 @@ def chain(
     energy = accounts("energy")  # what regulators let it earn is its normal return
     chip_usd, parts = t["chip_usd"] * (1 - t["discount"]), t["package_usd"] + t["memory_usd"]
     if merchant:
-        inputs = parts + t["chip_other_usd"]
+        bought = parts + t["chip_other_usd"]
         supply = Layer(t["chip_other_usd"])
-        accelerator = priced("accelerator", chip_usd - inputs, inputs)
+        accelerator = priced("accelerator", chip_usd - bought, bought)
         network = priced("network", t["network_usd"])
         server = priced("server", t["server_usd"], chip_usd)
         if owners["server"] == owners["accelerator"]:  # sells at one price what it buys at cost
@@ -221,7 +230,7 @@ def changed(whole: Chain, **layers: Mapping[str, Any]) -> Chain:
     return whole._replace(layers=tuple(new))
 
 
-def billed(draws: int = DRAWS) -> NDArray[np.float64]:
+def billed(draws: Draws = DRAWS) -> NDArray[np.float64]:
     """What customers pay for a unit of service [USD].
 
     Revenue over what serving cost of the one lab of which both are told, times the rent of the
@@ -239,16 +248,28 @@ def _uncertain(row: dict[str, Any]) -> facts.Uncertain:
     return facts.Uncertain(**{field: row[field] for field in facts.Uncertain._fields})
 
 
-def _drawn(row: facts.Uncertain, value: float | None, draws: int) -> NDArray[np.float64]:
+def _drawn(
+    row: facts.Uncertain, value: float | None = None, draws: Draws = DRAWS
+) -> NDArray[np.float64]:
     """Equal rows of two profiles are one fact, and have the same draws."""
     if value is not None and row.share and not 0 <= value <= 1:
         raise StackbookError(f"{row.symbol} = {value:g}: give 0 to 1, as it is a share")
-    if row.central == 0:  # nothing that a range could be in proportion to
-        return np.full(draws + 1, value or 0.0)
+    if not isinstance(draws, int):
+        return drawn(row, _name(row), value, draws)
+    return at_scores(row, inputs.scores(_name(row), draws), value)
+
+
+def at_scores(
+    row: facts.Uncertain, scores: NDArray[np.float64], value: float | None = None
+) -> NDArray[np.float64]:
+    """As that of `inputs`, also of a term that is central at 0 or may be as high as 1."""
+    if row.central == 0:  # nothing that a range could be in proportion to: half of it lies there
+        over = 0.0 if value else (row.high or 0.0) / Z95
+        return np.asarray((value or 0.0) + over * np.maximum(scores, 0.0))
     if row.share and row.high == 1:  # its odds have no end
-        whole = drawn(row._replace(share=False), _name(row), value, draws)
+        whole = inputs.at_scores(row._replace(share=False), scores, value)
         return np.asarray(np.minimum(whole, 1.0))
-    return drawn(row, _name(row), value, draws)
+    return inputs.at_scores(row, scores, value)
 
 
 def _name(row: facts.Uncertain) -> str:

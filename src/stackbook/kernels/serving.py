@@ -379,6 +379,27 @@ def point(m: Layout, c: Cluster, e: Efficiency, p: Plan, t: Traffic, batch: floa
 
 
 @search
+def output_rates(
+    m: Layout, c: Cluster, e: Efficiency, p: Plan, t: Traffic, batch: float, varied: Array
+) -> Array:
+    """Output of an accelerator at one operating point, as hits and acceptance of drafts vary.
+
+    m, c, e, p, t: layout [1], cluster [1], efficiency [1], plan [1] and traffic [1]
+    batch: requests that decode at once [1]
+    varied: two rows, Traffic.hits and Traffic.acceptance of each draw [1]
+    returns: output tokens of an accelerator by draw [1/s]
+    source: point
+    """
+    found = np.empty(varied.shape[1])
+    for i in range(varied.shape[1]):
+        drawn = Traffic(
+            t.input_tokens, t.output_tokens, varied[0, i], t.chunk, varied[1, i], t.draft_layers
+        )
+        found[i] = point(m, c, e, p, drawn, batch).output_per_s
+    return found
+
+
+@search
 def _fresh(t: Traffic) -> float:
     """Tokens of a prompt that are computed: one at least, whose successor is asked for."""
     return max(t.input_tokens * (1 - t.hits), 1.0)
