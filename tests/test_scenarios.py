@@ -49,7 +49,7 @@ def test_a_scenario_differs_from_the_book_in_every_parameter_that_it_sets(story:
 def test_the_stories_that_the_book_promises_are_there() -> None:
     assert {
         *(BASE, "cheap-power", "memory-squeeze", "glut"),
-        *("open-silicon", "power-bound", "taiwan-shock"),
+        *("open-silicon", "power-bound", "taiwan-shock", "trend", "ai-2027"),
     } <= STORIES.keys()
 
 

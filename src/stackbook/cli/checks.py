@@ -16,6 +16,25 @@ MEASURED = {"training": "throughput", "serving": "serving"}  # modules that read
 app = typer.Typer()
 
 
+def _trends(json_: bool) -> None:
+    """How often intervals of the watch items' trends held what came later."""
+    from stackbook.validation import trend_backtests
+
+    found = trend_backtests.results()
+    if json_:
+        print(json.dumps([jsonable(one._asdict()) for one in found], indent=1, allow_nan=False))
+        return
+    lines: dict[str, list[list[str] | str]] = {}
+    for one in found:
+        shares = [f"{share:.0%}" for share in (one.inside_50, one.inside_90)]
+        errors = [f"{one.median_error:.0%}", f"{one.bias:+.0%}"]
+        counts = [str(one.cuts), str(one.observations)]
+        lines.setdefault(one.item, []).append([one.horizon, *counts, *shares, *errors])
+    heads = ["ahead", "cuts", "seen", "in 50%", "in 90%", "median |error|", "bias"]
+    table(heads, lines)
+    print(f"\n{trend_backtests.NOTE}")
+
+
 def _measurements(section: str, path: str, json_: bool) -> None:
     """Measurements beside what the model expects, row by row, with sums."""
     from importlib import import_module
@@ -80,8 +99,9 @@ def validate(
             metavar="[SECTION]",
             help="A: chips, B: systems and network, C: data centers and power, D: scaling laws and "
             "training, E: serving and prices of tokens, F: cloud platforms, G: structure of the "
-            "market, I: the joined stack; or a case such as D20; or training, or serving: what "
-            "was measured, row by row.",
+            "market, H: uncertainty and outlook, I: the joined stack; or a case such as D20; or "
+            "training, or serving: what was measured, row by row; or trends: of what to watch, "
+            "against what came later.",
         ),
     ] = "",
     rows: Annotated[
@@ -103,6 +123,8 @@ def validate(
 
     if section in MEASURED:
         return _measurements(section, rows, json_)
+    if section == "trends" and not rows:
+        return _trends(json_)
     if rows:
         several = " or ".join(f"`stackbook validate {each}`" for each in MEASURED)
         raise StackbookError(f"--rows {rows}: give it with {several}")

@@ -17,8 +17,10 @@ from . import (
     datacenter,
     fabric,
     failures,
+    hindcast,
     limits,
     mlperf,
+    outlook,
     plans,
     scaling,
     serving_cases,
@@ -45,6 +47,8 @@ CASES: dict[Key, Callable[[], float]] = {
     **serving_cases.CASES,
     **cloud.CASES,
     **structure.CASES,
+    **outlook.CASES,
+    **hindcast.CASES,
     **stack.CASES,
 }
 

@@ -63,7 +63,7 @@ def end_of_linear_scaling(months: float) -> float:
     raise AssertionError("every model scales")
 
 
-def all_reduce(ranks: int, servers: int) -> float:
+def all_reduce(ranks: float, servers: float) -> float:
     """Shortest, by the constants of protocol LL."""
     return fabric.nccl_latency(ranks, servers, 6.8e-6, 0.6e-6, 5e-6, 2)
 
