@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
+from scipy.optimize import brentq
 from scipy.stats import lognorm, norm
 
 from stackbook.kernels.uncertainty import (
     Z95,
+    beta,
     lognormal,
     normal_cdf,
     normal_quantile,
@@ -53,6 +56,72 @@ def test_a_wide_piece_keeps_its_digits_on_either_side(width):
 def test_a_median_outside_its_range_is_nan():
     assert np.isnan(two_piece_lognormal(2.0, 1.0, 18.0, 0.5))
     assert np.isnan(two_piece_lognormal(2.0, 19.0, 18.0, 0.5))
+
+
+# The widest has nearly all its mass at 0 and 1, the last but one is a needle.
+SHARES = [(0.3, 0.6), (0.01, 0.99), (0.9, 0.97), (0.001, 0.4), (0.5, 0.5001), (1e-4, 0.9999)]
+
+
+@pytest.mark.parametrize(("p05", "p95"), SHARES)
+def test_a_beta_keeps_its_percentiles_and_is_that_of_scipy(p05, p95):
+    assert beta(p05, p95, [-Z95, Z95]) == pytest.approx([p05, p95], rel=1e-8)
+    z = np.linspace(-8, 8, 10_001)
+    shapes = shapes_of(p05, p95)
+    assert stats.beta(*shapes).ppf([0.05, 0.95]) == pytest.approx([p05, p95], rel=1e-9)
+    below = z < 0  # SciPy keeps the digits of small probabilities alone
+    assert beta(p05, p95, z[below]) == pytest.approx(
+        stats.beta(*shapes).ppf(norm.cdf(z[below])), rel=1e-8, abs=0
+    )
+    assert beta(p05, p95, z[~below]) == pytest.approx(
+        stats.beta(*shapes).isf(norm.sf(z[~below])), rel=1e-8
+    )
+
+
+def shapes_of(p05, p95):
+    """Plainly: the spread of log odds gives the sum of both shapes, the median their ratio."""
+
+    def ends(size, mean):
+        return stats.beta(mean * size, (1 - mean) * size).ppf([0.05, 0.95])
+
+    def mean_for(size):
+        return brentq(lambda m: ends(size, m)[0] - p05, 1e-9, 1 - 1e-9, xtol=1e-15, rtol=1e-14)
+
+    def miss(log_size):
+        return ends(np.exp(log_size), mean_for(np.exp(log_size)))[1] - p95
+
+    size = np.exp(brentq(miss, np.log(0.2), np.log(1e9), xtol=1e-13, rtol=1e-13))
+    return mean_for(size) * size, (1 - mean_for(size)) * size
+
+
+@given(st.floats(0.001, 0.999), st.floats(0.001, 0.999), st.floats(-40, 40), st.floats(0, 3))
+def test_a_beta_is_a_fraction_that_rises_and_mirrors(one, other, z, rise):
+    p05, p95 = sorted((one, other))
+    found = beta(p05, p95, np.array([z, z + rise]))
+    assert (found >= 0).all() and (found <= 1).all() and found[0] <= found[1]
+    assert beta(1 - p95, 1 - p05, -z) == pytest.approx(1 - found[0], abs=1e-8)
+
+
+def test_a_beta_keeps_shapes_and_missing_scores_and_a_range_of_no_width():
+    found = beta(0.2, 0.4, np.array([[0.0, np.nan], [-20.0, -8.0]]))
+    assert np.isnan(found).tolist() == [[False, True], [False, False]]
+    assert found[1, 0] == found[1, 1]
+    assert beta(0.2, 0.2, np.array([1.5, np.nan])) == pytest.approx([0.2, np.nan], nan_ok=True)
+
+
+@given(st.floats(0.01, 0.99), st.floats(-9, -1), st.floats(-3, 3))
+def test_a_narrow_beta_shrinks_to_its_number(at, digits, z):
+    """As a normal of its two percentiles does, the nearer the narrower."""
+    width = at * (1 - at) * 10**digits
+    normal = at + width * (0.5 + z / (2 * Z95))
+    assert beta(at, at + width, z) == pytest.approx(
+        normal, abs=2 * width * 10**digits + 1e-8 * width + 1e-15
+    )
+
+
+@pytest.mark.parametrize("ends", [(0, 0.5), (0.5, 1), (0.5, 0.4), (1e-100, 0.5), (0.1, np.nan)])
+def test_a_beta_that_cannot_be_says_so(ends):
+    with pytest.raises(ValueError, match=r"^p05 = .*: (give|no beta)"):
+        beta(*ends, 0.0)
 
 
 def circle(digits):
