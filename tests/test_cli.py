@@ -153,6 +153,14 @@ def test_validate_explains_the_letters_of_its_sections(tmp_path: Path) -> None:
     assert all(f" {letter}: " in told for letter in sections)
 
 
+def test_validate_trends_tells_how_much_later_came_inside(tmp_path: Path) -> None:
+    told = json.loads(stackbook("validate", "trends", "--json", cwd=tmp_path).stdout)
+    shown = stackbook("validate", "trends", cwd=tmp_path).stdout
+    assert {one["item"] for one in told} <= {line.strip() for line in shown.splitlines()}
+    (far,) = (one for one in told if (one["item"], one["horizon"]) == ("all", "beyond 2 years"))
+    assert f"{far['observations']}   {far['inside_50']:.0%}     {far['inside_90']:.0%}" in shown
+
+
 def test_data_lists_shows_and_checks(tmp_path: Path) -> None:
     listed = stackbook("data", "list", cwd=tmp_path).stdout
     assert all(name in listed for name in facts.package().resources)
