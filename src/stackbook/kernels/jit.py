@@ -29,6 +29,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _threads = ContextVar("threads", default=1)
 _CHUNK = 100_000  # elements of an array that are worth a thread
 _BLOCK = 8_192  # elements that stay in a processor's cache
+_REPEAT = 1_000  # elements for which a number is worth repeating
 LANES = 8
 
 
@@ -115,7 +116,7 @@ class Formula(DUFunc):
             if plain and all(map(_splits, values)):
                 shape = np.broadcast_shapes(*map(np.shape, values))
                 gains = _threads.get() > 1 or any(np.size(value) == 1 for value in values)
-                if gains and len(shape) == 1 and shape[0] >= 2 * _BLOCK:
+                if gains and len(shape) == 1 and shape[0] >= _REPEAT:
                     return self._in_blocks(values, shape[0])
             return super().__call__(*values, **kwargs)
 
@@ -126,7 +127,8 @@ class Formula(DUFunc):
         each argument is an array. It holds no lock.
         """
         result = np.empty(size)
-        columns = [v if np.size(v) > 1 else np.full(_BLOCK, v, float) for v in values]
+        length = min(size, _BLOCK)
+        columns = [v if np.size(v) > 1 else np.full(length, v, float) for v in values]
         number = max(1, min(_threads.get(), size // _CHUNK))
         ends = [size * i // number for i in range(number + 1)]
         call = super().__call__

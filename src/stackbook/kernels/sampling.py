@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 Model = Callable[[Floats], Floats]
 Map = Callable[..., Iterable[Any]]  # as the builtin map, which keeps the order
 
-BLOCK = 16_384  # draws that go through a model at once: formulas mix long arrays with numbers fast
+BLOCK = 8_192  # draws that are made and go through a model at once
 
 _SINGULAR = 1e-12  # of a variance that others explain but for rounding
 
