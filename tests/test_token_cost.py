@@ -5,9 +5,9 @@ import pickle
 import numpy as np
 import pytest
 
-from stackbook import facts, profiles
+from stackbook import charts, facts, profiles
 from stackbook.kernels.chain import anatomy
-from stackbook.token_cost import TokenCost
+from stackbook.token_cost import WITH_CHIPS, TokenCost, growths
 
 COST = TokenCost()
 DRAWS = 4000
@@ -21,13 +21,14 @@ def scores() -> np.ndarray:
 def test_central_inputs_give_the_chains_own_price() -> None:
     """Both profiles at one number of hours, so that their ratio is that of their units' prices."""
     centre = np.zeros((len(COST.inputs), 1))
-    cost, other, saving = COST(centre)[:, 0]
+    cost, other, saving, share, hour = COST(centre)[:, 0]
     one, two = (
         anatomy(profiles.chain(name, draws=1)).price_usd[0]
         for name in (COST.profile, COST.integrated)
     )
     assert other / cost == pytest.approx(two / one, rel=1e-12)
-    assert saving == cost - other
+    assert saving == cost - other and hour == one
+    assert share == pytest.approx(saving / cost, rel=1e-12)
     values = COST.values(centre)
     at = list(COST.inputs).index("U_day")
     values[at] /= 2
@@ -77,3 +78,42 @@ def test_a_discount_that_is_central_at_none_is_given_in_half_of_the_draws() -> N
     drawn = profiles.at_scores(row, np.linspace(-3, 3, 6001))
     assert (drawn >= 0).all() and drawn[:3001].max() == 0
     assert np.interp(1.6448536, np.linspace(-3, 3, 6001), drawn) == pytest.approx(row.high)
+
+
+@pytest.mark.parametrize("years", [0.5, 4.0])
+def test_years_ahead_central_inputs_are_those_of_the_trends(years: float) -> None:
+    """By hand: a profile's terms at their trends, and the root of what models spare."""
+    growth = {name: each.row.central for name, each in growths().items()}
+    later = TokenCost(years_ahead=years)
+    before, after = COST(np.zeros((len(COST.inputs), 1))), later(np.zeros((len(later.inputs), 1)))
+    cheaper, leaner = growth["chips"] ** -years, growth["power"] ** -years
+    for at, name in enumerate((COST.profile, COST.integrated)):
+        now = {row.symbol: row.central for row in profiles.profile(name).terms.values()}
+        memory = now["memory_usd"] * growth["memory"] ** years
+        then = {symbol: now[symbol] * cheaper for symbol in WITH_CHIPS if symbol in now} | {
+            "kw": now["kw"] * leaner,
+            "site_usd": now["site_usd"] * leaner * (1 + growth["building"]) ** years,
+            "memory_usd": memory,
+            "chip_usd": (now["chip_usd"] - now["memory_usd"]) * cheaper + memory,
+        }
+        was, is_now = (
+            anatomy(profiles.chain(name, terms=terms, draws=1)).price_usd[0] for terms in ({}, then)
+        )
+        spared = 2 ** (12 * years / growth["models"])
+        assert after[at, 0] / before[at, 0] == pytest.approx(is_now / was / spared**0.5, rel=1e-9)
+
+
+def test_rents_that_drift_from_costs_raise_a_rented_chain_alone() -> None:
+    later = TokenCost(years_ahead=2.0)
+    scores = np.zeros((len(later.inputs), 2))
+    scores[list(later.inputs).index("rents"), 1] = 1.0
+    cost, other, *_ = later(scores)
+    drift = later.values(scores)[list(later.inputs).index("rents"), 1]
+    assert cost[1] / cost[0] == pytest.approx(drift**2.0, rel=1e-9)
+    assert other[1] == other[0]
+
+
+def test_every_input_of_every_profile_has_a_layer_and_words() -> None:
+    for name in profiles.names():
+        for each in TokenCost(profile=name, years_ahead=1.0).inputs.values():
+            assert each.layer in charts.LAYERS and each.words

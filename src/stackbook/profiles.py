@@ -35,6 +35,31 @@ LAYERS = {  # upstream first, and the colour that each has in charts
 }
 AT = {name: number for number, name in enumerate(LAYERS)}
 SELLER = AT["model"]
+WORDS = {  # what a term or parameter of a chain is called in a chart
+    "chip_other_usd": "other parts of a chip",
+    "chip_usd": "price of the accelerator",
+    "cloud_margin": "rent of the cloud",
+    "cloud_utilization": "hours that the cloud sells",
+    "discount": "discount on the chip",
+    "eta": "output of a chip",
+    "kw": "power of a chip",
+    "lab_utilization": "hours that the lab uses",
+    "life_it": "life of servers",
+    "life_site": "life of the site",
+    "memory_usd": "price of memory",
+    "network_usd": "price of the network",
+    "om_IT": "running the servers",
+    "p_e25": "price of electricity",
+    "package_usd": "price of silicon",
+    "programme_usd": "chip programme",
+    "r_chain": "suppliers' cost of capital",
+    "rate_it": "rate on servers",
+    "rate_site": "rate on the site",
+    "royalty": "royalty",
+    "server_usd": "price of the server",
+    "site_usd": "price of the site",
+    "u_P": "power drawn",
+}
 SHARED = "r_chain", "p_e25", "u_P", "om_IT"  # parameters that all profiles take
 REFERENCE = "OpenAI on Oracle"  # whose rent and revenue say what the service is billed at
 
@@ -78,10 +103,14 @@ def profile(name: str) -> Profile:
     )
 
 
+def terms(name: str) -> dict[str, facts.Uncertain]:
+    """The terms of a profile, by the name of their draws in `chain`."""
+    return {_name(row): row for row in profile(name).terms.values()}
+
+
 def uncertain_terms(name: str) -> dict[str, facts.Uncertain]:
-    """The terms of a profile that have a range, by the name of their draws in `chain`."""
-    rows = profile(name).terms.values()
-    return {_name(row): row for row in rows if row.low != row.high}
+    """Those terms of a profile that have a range."""
+    return {key: row for key, row in terms(name).items() if row.low != row.high}
 
 
 @cache

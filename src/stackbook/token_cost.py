@@ -1,19 +1,22 @@
 """What a million tokens cost through the whole chain, as a function of all that is uncertain in it.
 
 Two ways to own the chain serve the same traffic, and share the facts that they share. Draws are
-made together, a row an input, so that `kernels.sensitivity` can tell which inputs decide.
+made together, a row an input, so that `kernels.sensitivity` can tell which inputs decide. Some
+years ahead, the trends of what goes in are uncertain too.
 """
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 from math import sqrt
+from threading import local
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stackbook import facts, inputs, profiles
-from stackbook.kernels import serving
+from stackbook import facts, inputs, profiles, series
+from stackbook.kernels import serving, trends
 from stackbook.kernels.chain import anatomy
 
 Floats = NDArray[np.float64]
@@ -33,6 +36,16 @@ LAYER = {  # whose price or decision an input is, as `charts.LAYERS` calls it
 }
 SERVED = "h_c", "a_sd", "U_day"  # parameters of serving
 COMMON = "chip_usd", "memory_usd"  # prices of both chains that move together
+WORDS = {  # what an input is called in a chart
+    **profiles.WORDS,
+    "h_c": "hits of the prefix cache",
+    "a_sd": "guesses accepted",
+    "U_day": "use over a day",
+    "rate": "output measured over expected",
+}
+WITH_CHIPS = (  # prices that follow what a dollar buys of chips
+    *("package_usd", "chip_other_usd", "programme_usd", "network_usd", "server_usd"),
+)
 SPEED = 20.0  # tokens a second of each user, at least [1/s]
 REPLICA = 64  # accelerators, at most
 
@@ -44,6 +57,48 @@ class Input(NamedTuple):
     factor: str
     """What moves with it: inputs of one factor are correlated, all others independent."""
     layer: str
+    chain: str
+    """The profile that alone has it, or blank."""
+    words: str
+
+
+class Growth(NamedTuple):
+    """A number that changes what goes in, year by year."""
+
+    words: str
+    layer: str
+    row: facts.Uncertain
+
+
+@cache
+def growths() -> dict[str, Growth]:
+    """Of all that has a trend in our tables; the range is that of the yearly factor.
+
+    Rents have no central trend over costs: they drift by what an H100's tells badly.
+    """
+    rows = {
+        "chips": (
+            "trend of a chip's output per dollar",
+            "accelerator design",
+            _trend("price-performance"),
+        ),
+        "memory": ("trend of the price of memory", "memory", _trend("HBM price")),
+        "power": ("trend of output per watt", "energy and site", facts.parameter("g_eff")),
+        "building": ("trend of building costs", "data center", facts.parameter("g_constr")),
+        "rents": ("drift of rents from costs", "cloud", _trend("H100 rent", 1.0)),
+        "models": ("trend of models", "model", facts.parameter("T_alg")),
+    }
+    return {name: Growth(*row) for name, row in rows.items()}
+
+
+def _trend(item: str, central: float | None = None) -> facts.Uncertain:
+    """The factor a year of a series with its bootstrap interval, or that of `central`."""
+    fitted = series.trend(item)
+    low, high = map(float, trends.interval(fitted.growths))
+    scale = 1.0 if central is None else central / fitted.growth
+    ends = low * scale, fitted.growth * scale, high * scale
+    name = f"Growth of {item}, factor a year"
+    return facts.Uncertain(item, name, "1", False, *ends, "2026", "stackbook-derived", "medium")
 
 
 @dataclass(frozen=True)
@@ -51,7 +106,8 @@ class TokenCost:
     """What a million output tokens with their prompts must be sold for, so that all is paid [USD].
 
     That is their cost to the lab, and the platform's share of it. `integrated` is the profile that
-    `profile` is held against. It can be sent to other processes.
+    `profile` is held against. `years_ahead` is from now: all follow their trends, and a token is of
+    the same quality. It can be sent to other processes.
     """
 
     profile: str = profiles.REFERENCE
@@ -59,8 +115,9 @@ class TokenCost:
     model: str = "DeepSeek V3"
     input_tokens: float = 8192.0
     output_tokens: float = 1024.0
+    years_ahead: float = 0.0
 
-    OUTPUTS = "cost", "integrated cost", "saving"
+    OUTPUTS = "cost", "integrated cost", "saving", "saved share", "hour"
 
     @cached_property
     def inputs(self) -> dict[str, Input]:
@@ -72,10 +129,13 @@ class TokenCost:
         found = {}
         for name, row in rows.items():
             factor = row.symbol
-            alone = (name in here) != (name in there)
-            if alone and factor not in COMMON:
-                factor += f" of {self.profile if name in here else self.integrated}"
-            found[name] = Input(row, factor, LAYER[row.symbol])
+            alone = (name in here) != (name in there) and factor not in COMMON
+            chain = (self.profile if name in here else self.integrated) if alone else ""
+            factor += f" of {chain}" if alone else ""
+            found[name] = Input(row, factor, LAYER[row.symbol], chain, WORDS[row.symbol])
+        if self.years_ahead:
+            for name, (words, layer, row) in growths().items():
+                found[name] = Input(row, words, layer, "", words)
         return found
 
     @cached_property
@@ -95,31 +155,65 @@ class TokenCost:
         rho_p = facts.parameter("rho_p")  # across chips; high, as of the same memory
         correlation = dict(zip(COMMON, (rho_p.central, rho_p.high or 1.0), strict=True))
         found, first = np.empty_like(scores), dict[str, int]()
-        for at, (row, factor, _) in enumerate(self.inputs.values()):
+        for at, (row, factor, *_) in enumerate(self.inputs.values()):
             score = scores[at]
             if factor in first:  # Gaussian copula of two
                 rho = correlation[factor]
                 score = rho * scores[first[factor]] + sqrt(1 - rho * rho) * score
             first.setdefault(factor, at)
-            found[at] = profiles.at_scores(row, score)
+            found[at] = _once(row, profiles.at_scores, row, score)
         return found
 
     def __call__(self, scores: Floats) -> Floats:
-        """A row an output, as `OUTPUTS` [USD], at standard scores, a row an input."""
+        """A row an output, as `OUTPUTS`, at standard scores, a row an input.
+
+        Costs and the saving in USD, the saving also over the cost [1], and the price of an hour of
+        the same service, whatever is served in it [USD/h].
+        """
         return self.at(self.values(scores))
 
     def at(self, values: Floats) -> Floats:
         """The same of inputs as `values` gives them."""
         draws = dict(zip(self.inputs, values, strict=True))
+        served = _once(self, self._served, draws["h_c"], draws["a_sd"])
+        served = served * draws["rate"] * draws["U_day"]
+        if self.years_ahead:  # training spares size and data alike, a token the size alone
+            served *= 2 ** (self.years_ahead * 12 / draws["models"] / 2)
+        hours = 1e6 / 3600 / served
+        hour, other = (self._hour(name, draws) for name in (self.profile, self.integrated))
+        cost, less = hours * hour, hours * other
+        return np.array([cost, less, cost - less, 1 - other / hour, hour])
+
+    def _served(self, hits: Floats, acceptance: Floats) -> Floats:
         m, c, e, p, t, batch = self._point
-        varied = np.array([draws["h_c"], draws["a_sd"]])
-        served = serving.output_rates(m, c, e, p, t, batch, varied)
-        hours = 1e6 / 3600 / (served * draws["rate"] * draws["U_day"])
-        cost, other = (
-            hours * anatomy(profiles.chain(name, draws=draws)).price_usd
-            for name in (self.profile, self.integrated)
-        )
-        return np.array([cost, other, cost - other])
+        return serving.output_rates(m, c, e, p, t, batch, np.array([hits, acceptance]))
+
+    def _hour(self, name: str, draws: dict[str, Floats]) -> Floats:
+        """Price of a unit of service in a profile, that of today [USD]."""
+        taken = {*profiles.uncertain_terms(name), *profiles.SHARED, *growths()}
+        own = tuple(key for key in draws if key in taken)
+        return _once((self, name), partial(self._hour_of, name, own), *map(draws.__getitem__, own))
+
+    def _hour_of(self, name: str, own: tuple[str, ...], *values: Floats) -> Floats:
+        draws, years = dict(zip(own, values, strict=True)), self.years_ahead
+        if not years:
+            return anatomy(profiles.chain(name, draws=draws)).price_usd
+        rows = profiles.terms(name)
+        now = {row.symbol: draws.get(key, np.full(1, row.central)) for key, row in rows.items()}
+        cheaper, dearer_site = draws["chips"] ** -years, (1 + draws["building"]) ** years
+        leaner = draws["power"] ** -years
+        memory = now["memory_usd"] * draws["memory"] ** years  # passed on with no margin
+        later = {
+            "memory_usd": memory,
+            "chip_usd": (now["chip_usd"] - now["memory_usd"]) * cheaper + memory,
+            "kw": now["kw"] * leaner,
+            "site_usd": now["site_usd"] * leaner * dearer_site,
+            **{symbol: now[symbol] * cheaper for symbol in WITH_CHIPS if symbol in now},
+        }
+        changed = {key: later[row.symbol] for key, row in rows.items() if row.symbol in later}
+        chain = profiles.chain(name, draws={**draws, **changed})
+        rent = 1 - (1 - chain.layers[profiles.AT["cloud"]].margin) * draws["rents"] ** -years
+        return anatomy(profiles.changed(chain, cloud={"margin": rent})).price_usd
 
     @cached_property
     def _point(self) -> tuple[Any, ...]:
@@ -135,3 +229,19 @@ class TokenCost:
             layout, cluster, efficiency, traffic, np.array([SPEED]), options, apart=False
         )
         return layout, cluster, efficiency, front.plans[0], traffic, float(front.batch[0])
+
+
+_last = local()
+
+
+def _once(key: Hashable, function: Callable[..., Floats], *arguments: Any) -> Floats:
+    """As the function, which is not run again on what it was last given under a key, in a thread.
+
+    An analysis of sensitivity changes one input from run to run, so that most parts stay.
+    """
+    known: dict[Any, tuple[tuple[Any, ...], Floats]] = vars(_last)
+    before, found = known.get(key, ((), np.empty(0)))
+    if len(before) != len(arguments) or not all(map(np.array_equal, before, arguments)):
+        found = function(*arguments)
+        known[key] = tuple(np.copy(each) for each in arguments), found
+    return found
