@@ -83,7 +83,7 @@ def test_a_discount_that_is_central_at_none_is_given_in_half_of_the_draws() -> N
 @pytest.mark.parametrize("years", [0.5, 4.0])
 def test_years_ahead_central_inputs_are_those_of_the_trends(years: float) -> None:
     """By hand: a profile's terms at their trends, and the root of what models spare."""
-    growth = {name: each.row.central for name, each in growths().items()}
+    growth = {name: each.row.central for name, each in growths(years).items()}
     later = TokenCost(years_ahead=years)
     before, after = COST(np.zeros((len(COST.inputs), 1))), later(np.zeros((len(later.inputs), 1)))
     cheaper, leaner = growth["chips"] ** -years, growth["power"] ** -years
@@ -100,7 +100,11 @@ def test_years_ahead_central_inputs_are_those_of_the_trends(years: float) -> Non
             anatomy(profiles.chain(name, terms=terms, draws=1)).price_usd[0] for terms in ({}, then)
         )
         spared = 2 ** (12 * years / growth["models"])
-        assert after[at, 0] / before[at, 0] == pytest.approx(is_now / was / spared**0.5, rel=1e-9)
+        rents = (
+            growth["rents"] ** years if name == COST.profile else 1.0
+        )  # the other is one owner's
+        told = is_now / was * rents / spared**0.5
+        assert after[at, 0] / before[at, 0] == pytest.approx(told, rel=1e-9)
 
 
 def test_rents_that_drift_from_costs_raise_a_rented_chain_alone() -> None:
@@ -108,8 +112,8 @@ def test_rents_that_drift_from_costs_raise_a_rented_chain_alone() -> None:
     scores = np.zeros((len(later.inputs), 2))
     scores[list(later.inputs).index("rents"), 1] = 1.0
     cost, other, *_ = later(scores)
-    drift = later.values(scores)[list(later.inputs).index("rents"), 1]
-    assert cost[1] / cost[0] == pytest.approx(drift**2.0, rel=1e-9)
+    central, drift = later.values(scores)[list(later.inputs).index("rents")]
+    assert cost[1] / cost[0] == pytest.approx((drift / central) ** 2.0, rel=1e-9)
     assert other[1] == other[0]
 
 
@@ -117,3 +121,8 @@ def test_every_input_of_every_profile_has_a_layer_and_words() -> None:
     for name in profiles.names():
         for each in TokenCost(profile=name, years_ahead=1.0).inputs.values():
             assert each.layer in charts.LAYERS and each.words
+
+
+def test_years_ahead_end_with_the_outlook() -> None:
+    with pytest.raises(ValueError, match=r"years_ahead = 5: give 0 to 4"):
+        len(TokenCost(years_ahead=5.0).inputs)

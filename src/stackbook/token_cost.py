@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stackbook import facts, inputs, profiles, series
+from stackbook import facts, inputs, outlook, profiles, series
 from stackbook.kernels import serving, trends
 from stackbook.kernels.chain import anatomy
 
@@ -71,10 +71,11 @@ class Growth(NamedTuple):
 
 
 @cache
-def growths() -> dict[str, Growth]:
-    """Of all that has a trend in our tables; the range is that of the yearly factor.
+def growths(years: float = 1.0) -> dict[str, Growth]:
+    """The yearly factors, with their ranges, of what goes in, over so many years from 2026 on.
 
-    Rents have no central trend over costs: they drift by what an H100's tells badly.
+    Rents over costs are those of the outlook, in which entry brings them back; all else follows
+    trends.
     """
     rows = {
         "chips": (
@@ -85,20 +86,38 @@ def growths() -> dict[str, Growth]:
         "memory": ("trend of the price of memory", "memory", _trend("HBM price")),
         "power": ("trend of output per watt", "energy and site", facts.parameter("g_eff")),
         "building": ("trend of building costs", "data center", facts.parameter("g_constr")),
-        "rents": ("drift of rents from costs", "cloud", _trend("H100 rent", 1.0)),
+        "rents": ("drift of rents from costs", "cloud", _rents(years)),
         "models": ("trend of models", "model", facts.parameter("T_alg")),
     }
     return {name: Growth(*row) for name, row in rows.items()}
 
 
-def _trend(item: str, central: float | None = None) -> facts.Uncertain:
-    """The factor a year of a series with its bootstrap interval, or that of `central`."""
+def _trend(item: str) -> facts.Uncertain:
+    """The factor a year of a series, with its bootstrap interval."""
     fitted = series.trend(item)
     low, high = map(float, trends.interval(fitted.growths))
-    scale = 1.0 if central is None else central / fitted.growth
-    ends = low * scale, fitted.growth * scale, high * scale
-    name = f"Growth of {item}, factor a year"
-    return facts.Uncertain(item, name, "1", False, *ends, "2026", "stackbook-derived", "medium")
+    return _derived(item, f"Growth of {item}, factor a year", low, fitted.growth, high)
+
+
+def _rents(years: float) -> facts.Uncertain:
+    """Rents over long-run costs in the outlook's trend, as a yearly factor."""
+    last = outlook.YEARS[-1] - outlook.YEARS[0]
+    if not 0 < years <= last:
+        raise ValueError(f"years_ahead = {years:g}: give 0 to {last}, as the outlook ends then")
+    run = outlook.outlook().run
+    over = run.rent_usd_per_hour / run.long_run_usd_per_hour
+    first = int(years)
+    part = years - first
+    then = over[:, first] * (1 - part) + over[:, min(first + 1, last)] * part
+    at = then / over[:, 0]
+    low, high = np.percentile(at[1:], (5, 95))
+    ends = np.array([min(low, at[0]), at[0], max(high, at[0])]) ** (1 / years)
+    return _derived("rents", "Drift of rents from costs, factor a year", *map(float, ends))
+
+
+def _derived(symbol: str, name: str, low: float, central: float, high: float) -> facts.Uncertain:
+    ends = low, central, high
+    return facts.Uncertain(symbol, name, "1", False, *ends, "2026", "stackbook-derived", "medium")
 
 
 @dataclass(frozen=True)
@@ -134,7 +153,7 @@ class TokenCost:
             factor += f" of {chain}" if alone else ""
             found[name] = Input(row, factor, LAYER[row.symbol], chain, WORDS[row.symbol])
         if self.years_ahead:
-            for name, (words, layer, row) in growths().items():
+            for name, (words, layer, row) in growths(self.years_ahead).items():
                 found[name] = Input(row, words, layer, "", words)
         return found
 
@@ -145,10 +164,7 @@ class TokenCost:
         kind = f"closed loop, {'mixture of experts' if experts else 'dense'}"
         seen = inputs.serving_errors("rate", kind, accelerator_seen=False)
         name = "Throughput of serving, measured over expected"
-        ends = seen["low"], 1.0, seen["high"]
-        return facts.Uncertain(
-            "rate", name, "1", False, *ends, "2026", "stackbook-derived", "medium"
-        )
+        return _derived("rate", name, seen["low"], 1.0, seen["high"])
 
     def values(self, scores: Floats) -> Floats:
         """Inputs at standard scores, a row an input, in the order of `inputs`."""
