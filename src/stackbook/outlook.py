@@ -16,7 +16,9 @@ from stackbook import StackbookError, facts, nearest
 from stackbook.inputs import DRAWS, spread, uncertain
 from stackbook.kernels import chips, limits, market
 from stackbook.kernels import outlook as kernel
-from stackbook.kernels.cloud import rental_margin
+from stackbook.kernels.capital import annuity
+from stackbook.kernels.cloud import present_owned, present_reserved, rental_margin, used_value
+from stackbook.kernels.datacenter import HOURS_PER_YEAR
 from stackbook.kernels.fleet import clearing_rent
 from stackbook.kernels.outlook import BINDING, LIMITS, RUN_LIMITS, Floats, LargestRun, Run, World
 
@@ -86,6 +88,22 @@ class Outlook(NamedTuple):
     """Power of equal compute, over that of 2025."""
     cloud_margin: Floats
     """Of what is new over its rent, after all costs, capital with them."""
+    power_price: Floats
+    """Of electricity, by year, over that of 2025."""
+    world: World
+    """Where it starts from."""
+
+
+class Bought(NamedTuple):
+    """The compute of an H100 that is added at the end of a year, a row for each draw [USD]."""
+
+    price_usd: Floats
+    value_usd: Floats
+    """Then, of its rents over its life, less site, energy and operation."""
+    owning_usd: Floats
+    """Then, of all that it costs to the end of YEARS, less what it is worth at that time."""
+    renting_usd: Floats
+    """Then, of renting as much until then, each year at the rent of its first day."""
 
 
 class Hindcast(NamedTuple):
@@ -112,31 +130,13 @@ def shock(year: int, loss: float, years: float) -> tuple[float, ...]:
 
 @cache
 def scenarios() -> dict[str, Levers]:
-    """The scenarios of the book, overlays of one model, by name."""
-    dearer = (1 + facts.central("dlog_HBM")) ** 4  # four quarters, those of 2027
-    scarce = facts.parameter("K_HBM")
-    own = float(_shares("designer", OWN_SILICON))
-    race = (facts.central("S_2027") / _stock(START)[1]) ** (1 / 2)
-    return {
-        "trend": Levers(),
-        # What two years of building are to five of waiting for the grid, as in power-bound.yml.
-        "power-bound": Levers(power=_from(2027, 0.41)),
-        "glut": Levers(growth=_from(2027, 0.5)),
-        "memory-squeeze": Levers(
-            memory=(scarce.low or scarce.central) / scarce.central,
-            memory_price=_from(2027, dearer),
-        ),
-        "open-silicon": Levers(
-            own_share=np.linspace(own, 0.5, len(YEARS) + 1)[1:],
-            nvidia_margin=np.linspace(facts.central("mu_NVDA"), 0.6, 4)[[1, 2, 3, 3, 3]],
-        ),
-        "taiwan-shock": Levers(chips=shock(2027, 1.0, facts.central("L_shock"))),
-        "ai-2027": Levers(stock_growth=[race if year <= 2027 else nan for year in YEARS]),
-    }
-
-
-def _from(first: int, factor: float) -> list[float]:
-    return [factor if year >= first else 1.0 for year in YEARS]
+    """The scenarios of table `scenario_levers` by name, overlays of one model, after the trend."""
+    moves: dict[str, dict[str, Any]] = {"trend": {}}
+    rows = facts.table("scenario_levers").select("scenario", "lever", "year", "value").collect()
+    for scenario, lever, year, value in rows.iter_rows():
+        untouched = [getattr(Levers(), lever)] * len(YEARS)
+        moves.setdefault(scenario, {}).setdefault(lever, untouched)[YEARS.index(year)] = value
+    return {scenario: Levers(**found) for scenario, found in moves.items()}
 
 
 def outlook(
@@ -180,8 +180,8 @@ def outlook(
     time = np.arange(1.0, len(YEARS) + 1)
     own_now = _shares("designer", OWN_SILICON)
     own = np.where(np.isnan(moves.own_share), own_now, moves.own_share) + np.zeros(len(YEARS))
-    owners, by_owner = _bought("owner", _owners(moves.owners))
-    designers, by_designer = _bought("designer", _designers(own))
+    owners, by_owner = _shared("owner", _owners(moves.owners), draws)
+    designers, by_designer = _shared("designer", _designers(_yearly(moves.own_share)), draws)
     held = kernel.holdings(found.alive, by_owner) / found.stock[..., None]
     named = [at for at, owner in enumerate(owners) if owner not in GROUPS]
     rent = found.rent_usd_per_hour
@@ -203,7 +203,86 @@ def outlook(
         memory_price=parts * np.asarray(moves.memory_price, float),
         power_use=world.kw_progress[:, None] ** -time,
         cloud_margin=np.asarray(rental_margin(rent, found.long_run_usd_per_hour, 1.0)),
+        power_price=_yearly(moves.power_price),
+        world=world,
     )
+
+
+def _yearly(lever: ArrayLike) -> Floats:
+    return np.asarray(lever, float) + np.zeros(len(YEARS))
+
+
+# --- What follows for one machine, and for a chain ---
+
+
+def bought(
+    found: Outlook,
+    year: int = YEARS[0],
+    *,
+    rate: ArrayLike | None = None,
+    discount: ArrayLike = 0.0,
+) -> Bought:
+    """What is added at the end of `year` costs and is worth, and what renting it costs.
+
+    To its owner, at the cost of capital of the outlook, it earns rents as long as they cover energy
+    and operation; `rate` is that of who owns or rents it for own use, `discount` of a year's lease.
+    """
+    at = YEARS.index(year)
+    world, run, last = found.world, found.run, len(YEARS) - 1 - at
+    years = np.asarray(world.years)
+    dearer = (run.chip_usd[:, at] * world.progress ** (at + 1) - 1) * world.chip_share
+    price = world.it_usd * world.progress ** -(at + 1.0) * (1 + dearer)
+    kw = world.kw[:, -1] * world.kw_progress ** -(at + 1.0)
+    hours = world.availability * world.let
+    energy = kw * world.load * world.usd_per_kwh * hours * HOURS_PER_YEAR
+    site = kw * world.site_usd * annuity(world.site_rate, world.site_years)
+    rents = run.rent_usd_per_hour[:, at:]
+    falling = np.append(rents[:, 1:] / rents[:, :-1], 1 / world.progress[:, None], axis=1) - 1
+    kwh = np.append(found.power_price[at + 1 :], found.power_price[-1])
+    own_rate = world.rate if rate is None else np.asarray(rate, float)
+
+    def worth(of: float, step: int, length: Any) -> Floats:
+        """Rents less running costs from the end of a year on, then."""
+        running = energy * kwh[step] + world.om_share * price
+        earned = used_value(rents[:, step], falling[:, step], hours, running, of, length)
+        return np.asarray(earned)
+
+    value = -present_owned(0.0, 0.0, site, world.rate, years)
+    owning, renting = price.copy(), np.zeros_like(price)
+    for step in range(last):
+        later = (1 + world.rate) ** -step
+        value += later * worth(world.rate, step, np.clip(years - step, 0.0, 1.0))
+        later = (1 + own_rate) ** -float(step)
+        running = energy * kwh[step] + world.om_share * price + site
+        owning += later * present_owned(0.0, 0.0, running, own_rate, 1.0)
+        of_year = present_reserved(rents[:, step], discount, falling[:, step], 1.0, own_rate, 1.0)
+        renting += later * world.availability * of_year
+    rest = np.maximum(years - last, 0.0)
+    value += (1 + world.rate) ** -last * worth(world.rate, last, rest)
+    left = worth(world.rate, last, rest) - present_owned(0.0, 0.0, site, world.rate, rest)
+    owning -= (1 + own_rate) ** -float(last) * np.maximum(left, 0.0)
+    return Bought(price, np.asarray(value), owning, renting)
+
+
+def chain_terms(
+    found: Outlook, year: int, terms: Mapping[str, Floats], merchant: bool
+) -> dict[str, Floats]:
+    """Terms of a chain (table `profile_terms`) for equal compute of `year`, from those of START.
+
+    Chips of merchants have the price of the outlook; others' get cheaper as parts do, and dearer
+    memory is passed on.
+    """
+    at = YEARS.index(year)
+    parts, memory = found.parts_price[:, at], found.memory_price[:, at]
+    new = dict(terms)
+    for symbol in ("package_usd", "chip_other_usd", "programme_usd", "server_usd", "network_usd"):
+        new[symbol] = terms[symbol] * parts
+    new["memory_usd"] = terms["memory_usd"] * memory
+    own = terms["chip_usd"] * parts + terms["memory_usd"] * (memory - parts)
+    new["chip_usd"] = terms["chip_usd"] * found.chip_price[:, at] if merchant else own
+    for symbol in ("kw", "site_usd"):
+        new[symbol] = terms[symbol] * found.power_use[:, at]
+    return new
 
 
 # --- Where it starts from ---
@@ -356,14 +435,44 @@ def _shares(column: str, of: tuple[str, ...]) -> float:
     return float(sum(added[-1, names.index(name)] for name in of) / added[-1].sum())
 
 
-def _bought(
-    column: str, later: Callable[[tuple[str, ...], Floats], Floats]
+@cache
+def _doubt(column: str, draws: int) -> Floats:
+    """What each name holds at the end of START over its central value: a row for each draw.
+
+    In doubt is what a designer made, and how that is divided among owners.
+    """
+    rows = _owned().filter(year=START).drop_nulls("h100e")
+    scale: dict[str, Floats] = {}
+    held: dict[str, Floats] = {}
+    for designer, of in rows.group_by("designer", maintain_order=True):
+        made = _drawn(of.filter(owner="All").row(0, named=True), draws)
+        scale[str(designer[0])] = made / made[0]
+        parts = {
+            row["owner"]: _drawn(row, draws)
+            for row in of.filter(pl.col("owner") != "All").to_dicts()
+        }
+        total = np.sum(list(parts.values()), axis=0)
+        for owner, part in parts.items():
+            held[owner] = held.get(owner, 0.0) + made / made[0] * total[0] / total * part
+    found = scale if column == "designer" else held
+    return np.stack([found[name] / found[name][0] for name in sorted(found)], axis=-1)
+
+
+def _drawn(row: Mapping[str, Any], draws: int) -> Floats:
+    central = row["h100e"]
+    low, high = (row[end] or central for end in ("h100e_low", "h100e_high"))
+    return spread(f"{row['designer']} of {row['owner']}", low, central, high, draws)
+
+
+def _shared(
+    column: str, later: Callable[[tuple[str, ...], Floats], Floats], draws: int
 ) -> tuple[tuple[str, ...], Floats]:
-    """Names, and shares of what was or will be added: a row for each vintage."""
+    """Names, and shares of what was or will be added: draws, vintages, names."""
     names, added = _added(column)
-    shares = added / added.sum(axis=1, keepdims=True)
-    rows = np.concatenate([shares, later(names, shares[-1])])
-    return names, rows / rows.sum(axis=1, keepdims=True)
+    shares = added * _doubt(column, draws)[:, None]
+    shares /= shares.sum(axis=-1, keepdims=True)
+    rows = np.concatenate([shares, later(names, shares[:, -1])], axis=1)
+    return names, rows / rows.sum(axis=-1, keepdims=True)
 
 
 def _owners(target: Mapping[str, float] | None) -> Callable[[tuple[str, ...], Floats], Floats]:
@@ -381,13 +490,12 @@ def _owners(target: Mapping[str, float] | None) -> Callable[[tuple[str, ...], Fl
         rest = 1 - sum(goal.values())
         if rest < -1e-9:
             raise StackbookError(f"owners: shares add up to {1 - rest:g}; give 1 at most")
-        others = sum(share for name, share in zip(names, now, strict=True) if name not in goal)
-        end = [
-            goal.get(name, share * max(rest, 0.0) / others if others else 0.0)
-            for name, share in zip(names, now, strict=True)
-        ]
+        others = np.where([name in goal for name in names], 0.0, now)
+        total = others.sum(axis=-1, keepdims=True)
+        others *= np.divide(max(rest, 0.0), total, out=np.zeros_like(total), where=total > 0)
+        end = np.array([goal.get(name, 0.0) for name in names]) + others
         steps = np.linspace(0, 1, len(YEARS) + 1)[1:, None]
-        return np.asarray(now + steps * (np.array(end) - now))
+        return np.asarray(now[:, None] + steps * (end - now)[:, None])
 
     return later
 
@@ -397,9 +505,10 @@ def _designers(own: Floats) -> Callable[[tuple[str, ...], Floats], Floats]:
 
     def later(names: tuple[str, ...], now: Floats) -> Floats:
         clouds = np.array([name in OWN_SILICON for name in names])
-        part = now[clouds].sum()
-        rows = [np.where(clouds, now / part * each, now / (1 - part) * (1 - each)) for each in own]
-        return np.array(rows)
+        part = now[:, clouds].sum(axis=-1)[:, None, None]
+        each = np.where(np.isnan(own)[:, None], part, own[:, None])
+        rest = now[:, None]
+        return np.asarray(np.where(clouds, rest / part * each, rest / (1 - part) * (1 - each)))
 
     return later
 
@@ -471,10 +580,11 @@ def rents_seen(year: int) -> tuple[float, float, float]:
 # --- The largest run ---
 
 
-def run_limits(accelerators: Any = None, draws: int = DRAWS) -> dict[str, Floats]:
+def run_limits(accelerators: Any = None, draws: int = DRAWS, power: Any = 1.0) -> dict[str, Floats]:
     """FLOP that a training run of 2030 can have, by RUN_LIMITS.
 
-    On `accelerators` H100e, those of table `parameters` unless told; in 8 bits, for `T_run` days.
+    On `accelerators` H100e, those of table `parameters` unless told; with `power` times the power
+    that this table has; in 8 bits, for `T_run` days.
     """
 
     def asked(symbol: str) -> Floats:
@@ -496,7 +606,9 @@ def run_limits(accelerators: Any = None, draws: int = DRAWS) -> dict[str, Floats
     )
     return {
         "power": np.asarray(
-            limits.power_limited_flop(asked("P_run30") * 1e9, watts, peak, asked("MFU"), seconds)
+            limits.power_limited_flop(
+                asked("P_run30") * power * 1e9, watts, peak, asked("MFU"), seconds
+            )
         ),
         "chips": np.asarray(limits.fleet_flop(count, peak, asked("MFU"), seconds)),
         "data": np.asarray(kernel.data_limited_flop(asked("D_2030"), TOKENS_PER_PARAM)),
@@ -504,7 +616,7 @@ def run_limits(accelerators: Any = None, draws: int = DRAWS) -> dict[str, Floats
     }
 
 
-def largest_run(accelerators: Any = None, draws: int = DRAWS) -> LargestRun:
+def largest_run(accelerators: Any = None, draws: int = DRAWS, power: Any = 1.0) -> LargestRun:
     """The least of run_limits, and which it is."""
-    found = run_limits(accelerators, draws)
+    found = run_limits(accelerators, draws, power)
     return kernel.largest_run([found[name] for name in RUN_LIMITS])

@@ -300,6 +300,8 @@ def test_data_allow_what_sevilla_et_al_print():
         (WORLD, Levers(power=[1, 2]), 5, r"Levers.power of shape \(2,\): give one number, or 5"),
         (WORLD, Levers(chips=-1), 5, "Levers.chips = -1: give finite numbers of 0 or more"),
         (WORLD, Levers(growth=-1), 5, "Levers.growth = -1: give more"),
+        # Owners who take a year's fall for the next, of a larger trend, would see nothing wanted.
+        (WORLD._replace(slowing=1.5), Levers(growth=[-0.3, *[1.0] * 4]), 5, "give more"),
     ],
 )
 def test_bad_numbers_are_refused(world, levers, years, message):

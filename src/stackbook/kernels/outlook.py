@@ -145,7 +145,7 @@ def run(world: World, levers: Levers, years: int) -> Run:
     trend = w.growth ** (w.slowing ** (time - 1))
     falls = w.elasticity * np.log(w.progress)
     seen = np.concatenate([[1.0], moves.growth[:-1]])  # owners take the last year for the next
-    if not (moves.growth * (trend - 1) > -1).all():
+    if not all((share * (trend - 1) > -1).all() for share in (moves.growth, seen)):
         raise ValueError(f"Levers.growth = {levers.growth}: give more, as nothing would be wanted")
     grown, hoped = (np.log1p(share * (trend - 1)) - falls for share in (moves.growth, seen))
     factors = np.stack([moves.chips, moves.chips, moves.memory, moves.power], axis=-1)
@@ -191,18 +191,19 @@ def holdings(alive: ArrayLike, shares: ArrayLike) -> Floats:
     """Who holds what there is: each vintage as it was bought.
 
     alive: Run.alive, vintages on the last axis [1]
-    shares: of those who buy, a row for each vintage, each with a sum of 1 [1]
+    shares: of those who buy, a row for each vintage, each with a sum of 1; by draw if in doubt [1]
     returns: [1], as alive, with holders on the last axis
     source: accounting identity
     """
     stock, part = np.asarray(alive, float), np.asarray(shares, float)
-    if part.ndim != 2 or len(part) != stock.shape[-1]:
+    if part.ndim not in (2, stock.ndim) or part.shape[-2] != stock.shape[-1]:
         raise ValueError(f"shares of shape {part.shape}: give a row for each of {stock.shape[-1]}")
-    if not ((part >= 0).all() and np.allclose(part.sum(axis=1), 1, rtol=0, atol=1e-9)):
+    if not ((part >= 0).all() and np.allclose(part.sum(axis=-1), 1, rtol=0, atol=1e-9)):
         raise ValueError("shares: give numbers of 0 or more, with a sum of 1 in each vintage")
-    held = np.zeros((*stock.shape[:-1], part.shape[1]))
-    for vintage, row in enumerate(part):
-        held += stock[..., vintage, None] * row
+    held = np.zeros((*stock.shape[:-1], part.shape[-1]))
+    for vintage in range(stock.shape[-1]):
+        row = part[..., vintage, :]
+        held += stock[..., vintage, None] * (row if part.ndim == 2 else row[:, None])
     return held
 
 

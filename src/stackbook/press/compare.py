@@ -32,6 +32,9 @@ HEADLINES = {
     ("stack/token-dollar", "yours_to_oracle"): "Oracle's part of a token's dollar",
     ("decide/build-rent-api", "even_volume"): "Tokens from which owning beats an API",
     ("decide/startup-alliances", "startup_gap"): "A startup's cost of a token over a large lab's",
+    ("decide/scenarios-2030", "stock_here"): "AI compute at the end of 2030",
+    ("decide/scenarios-2030", "rent_here"): "Rent of an H100-hour at the end of 2030",
+    ("decide/scenarios-2030", "cloud_here"): "Rent of clouds in a token's dollar of 2030",
 }
 """Numbers that a strategist asks for first, at the chapters' own choices of model and chain."""
 
