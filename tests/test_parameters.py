@@ -100,7 +100,7 @@ def test_text_from_the_command_line_takes_the_type(line: str, text: str, value: 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "No such file or directory; give a YAML file or one of ai-2027, base, cheap-power, "),
+        (None, "No such file or directory; give a YAML file or one of ai-2027, base, "),
         ("a: [", "is not readable YAML: "),
         ("[" * 3000, "is not readable YAML: "),
         ("parameters: {x: 2020-13-45}", "is not readable YAML: "),
