@@ -62,6 +62,16 @@ def test_what_does_not_enter_a_decision_is_worth_nothing_and_what_alone_does_is_
     assert found["HBM price"] < 0.05
 
 
+def test_knowing_the_scenario_is_worth_choosing_in_each():
+    picks = decisions.picked("trend", 0.3)[1:]
+    values = np.linspace(-1.0, 1.5, 7)[::-1][picks]  # best where trend comes, bad in others
+    worth = np.array([values, np.zeros(picks.size)])
+    decision = Decision(("go", "stay"), worth, "a dollar", ("which scenario",))
+    found = information(decision, picks=decisions.picked("trend", 0.3))
+    by_hand = np.maximum(values, 0).mean() - max(values.mean(), 0)
+    assert found.partial[0] == pytest.approx(by_hand, rel=1e-9)
+
+
 def test_a_glut_makes_systems_worth_less_and_access_worth_more(world, actors):
     glut = outlook.outlook(outlook.scenarios()["glut"])
     assert decisions.systems(glut, NOW).hourly.mean() < decisions.systems(world, NOW).hourly.mean()

@@ -1,11 +1,12 @@
 """What a million tokens cost, as a function of inputs: the chain's own prices and ranges."""
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from stackbook import charts, facts, profiles
+from stackbook import charts, facts, profiles, token_cost
 from stackbook.kernels.chain import anatomy
 from stackbook.token_cost import WITH_CHIPS, TokenCost, growths
 
@@ -66,6 +67,30 @@ def test_costs_converge_to_the_central_run_as_ranges_shrink(scores: np.ndarray) 
     assert wide[0] > wide[1] > wide[2] and wide[2] < 1e-3
 
 
+def test_what_is_kept_from_run_to_run_is_never_of_another_chain_or_of_other_draws() -> None:
+    """Of two chains in turn, as scores change in place; and little is kept."""
+    other, scores = TokenCost(output_tokens=128.0), np.zeros((len(COST.inputs), 2))
+    alone = [each(scores.copy()) for each in (COST, other)]
+    pairs = list(zip((COST, other), alone, strict=True))
+    for _ in range(2):
+        assert all(np.array_equal(each(scores), was) for each, was in pairs)
+    scores[list(COST.inputs).index("h_c"), 1] = 1.0
+    assert COST(scores)[0, 1] < alone[0][0, 1]
+    with ThreadPoolExecutor(2) as pool:
+        assert np.array_equal(*pool.map(COST, [scores, scores]))
+    before = len(vars(token_cost._last))
+    for tokens in (64.0, 65.0, 66.0):
+        TokenCost(output_tokens=tokens)(scores)
+    assert len(vars(token_cost._last)) == before
+
+
+def test_scores_of_another_shape_are_named_and_whole_ones_are_no_less() -> None:
+    with pytest.raises(ValueError, match=r"scores of shape \(3, 1\): give a row for each of"):
+        COST(np.zeros((3, 1)))
+    whole = np.ones((len(COST.inputs), 1), int)
+    assert np.array_equal(COST(whole), COST(whole.astype(float)))
+
+
 def test_it_can_be_sent_to_other_processes(scores: np.ndarray) -> None:
     sent = pickle.loads(pickle.dumps(COST))
     some = scores[:, :50]
@@ -77,6 +102,7 @@ def test_a_discount_that_is_central_at_none_is_given_in_half_of_the_draws() -> N
     assert (row.low, row.central) == (0, 0) and row.high == facts.central("d_out")
     drawn = profiles.at_scores(row, np.linspace(-3, 3, 6001))
     assert (drawn >= 0).all() and drawn[:3001].max() == 0
+    assert profiles.at_scores(row, np.full(1, 8.0)) == 1, "a share"
     assert np.interp(1.6448536, np.linspace(-3, 3, 6001), drawn) == pytest.approx(row.high)
 
 

@@ -25,9 +25,9 @@ def test_a_threshold_is_in_the_unit_of_its_item_and_within_its_bounds(world, nam
 
 
 def test_a_threshold_that_stays_is_crossed_as_series_says(world):
-    fitted = series.trend("HHI, accelerators")
-    plain = series.reached("HHI, accelerators", fitted, facts.central("HHI_hi"))
-    ours = watch.crossing("HHI, accelerators", world)
+    fitted = series.trend("HHI, memory")
+    plain = series.reached("HHI, memory", fitted, facts.central("HHI_hi"))
+    ours = watch.crossing("HHI, memory", world)
     assert ours.central == pytest.approx(plain.central, rel=1e-12)
     np.testing.assert_allclose(ours.years, plain.years)
 
@@ -56,6 +56,32 @@ def test_what_is_beyond_its_line_has_crossed_already(world, monkeypatch):
     assert found.never(watch.UNTIL) == 0
 
 
+def test_what_is_beyond_a_line_that_outruns_it_has_crossed_and_does_not_stay(world, monkeypatch):
+    fitted = series.trend("price-performance")
+    pace = 2 * fitted.growths.max()
+    line = Line(fitted.reference, np.full(1, 0.9 * fitted.levels.min()), np.array([pace]))
+    moved = ITEMS["price-performance"]._replace(line=lambda _: line)
+    monkeypatch.setitem(ITEMS, "price-performance", moved)
+    assert (watch.crossing("price-performance", world).years == fitted.reference).all()
+    assert watch.beyond("price-performance", world, fitted.reference) == 1
+    assert watch.beyond("price-performance", world, fitted.reference + 50) == 0
+
+
+def test_a_line_below_the_least_is_never_met(world):
+    """Four designers of equal size have an HHI of 2,500."""
+    assert series.item("HHI, accelerators").least == pytest.approx(4 * 25.0**2)
+    assert watch.crossing("HHI, accelerators", world).never(watch.UNTIL) == 1
+    assert watch.beyond("HHI, accelerators", world) == 0
+
+
+def test_power_is_crossed_where_it_limits_no_more(world):
+    found, binding = watch.crossing("power energised", world), world.run.binding[1:]
+    power = outlook.BINDING.index("power")
+    assert found.never(watch.UNTIL) == np.mean(binding[:, -1] == power)
+    now = found.years <= NOW + 0.5
+    np.testing.assert_array_equal(now, (binding != power).all(axis=1))
+
+
 def test_a_line_moves_by_its_factor():
     line = Line(2026.0, np.array([2.0, 4.0]), np.array([0.5, 1.0]))
     np.testing.assert_allclose(line.at(np.array([2025.0, 2028.0])), [[4.0, 4.0], [0.5, 4.0]])
@@ -79,7 +105,7 @@ def test_an_old_chip_leaves_when_a_new_one_costs_less_than_its_site_and_power(wo
 
     hours = start.availability * datacenter.HOURS_PER_YEAR
     capital = start.it_usd[0] * rate / (1 - (1 + rate) ** -life) / hours
-    new = running(facts.central("kW_GB200") / watch.h100e())
+    new = running(facts.central("kW_GB200") / watch.h100e("GB200"))
     new += start.om_share[0] * start.it_usd[0] / hours
     assert running(facts.central("kW_H100")) == pytest.approx(new + capital * now / line, rel=2e-2)
 

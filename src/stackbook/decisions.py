@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stackbook import facts, inputs, outlook, profiles, series
 from stackbook.inputs import spread, uncertain
@@ -23,9 +24,9 @@ from stackbook.kernels import (
     uncertainty,
 )
 from stackbook.kernels.datacenter import HOURS_PER_YEAR
-from stackbook.outlook import Outlook
+from stackbook.outlook import Outlook, h100e
 from stackbook.token_cost import growths
-from stackbook.watch import AT, CHIP, NOW, Floats, h100e, pace, seen_rent, served
+from stackbook.watch import AT, CHIP, NOW, Floats, pace, seen_rent, served
 
 REPLICA = 8.0  # accelerators that serve a model together
 # As decide/build-rent-api has them: vendors kept ready, the busiest hour of a day over its mean,
@@ -34,26 +35,30 @@ VENDORS, PEAK, OUTAGE, DEMAND_SIGMA = 3, 2.0, 500.0, 0.4
 TERM = 3  # years of a contract
 KNOWN = outlook.YEARS[-1] - NOW  # years for which a trend is taken to go on
 STARTUP_RATE, BUSINESS_RATE = 0.25, 0.1  # what their money costs, as in those chapters [1/yr]
+_GROWN = "what the money becomes"
 LEAST = 0.05  # of a dollar put in that is left in the worst case
 
 
 # --- Markets as who decides sees them ---
 
 
-def mixed(name: str, chance: float) -> Outlook:
-    """The outlook of a scenario, but with a chance in each draw that another comes, all alike.
-
-    Scenarios are in order of their rents, so that what is worth knowing follows the score.
-    """
-    worlds = {each: outlook.outlook(levers) for each, levers in outlook.scenarios().items()}
-    order = sorted(worlds, key=lambda each: worlds[each].run.rent_usd_per_hour[0, -1])
+def picked(name: str, chance: float) -> NDArray[np.int64]:
+    """By draw, which scenario comes: that of `name`, or with a chance another, all alike."""
+    order = list(outlook.scenarios())
     parts = [1 - chance if each == name else chance / (len(order) - 1) for each in order]
     uniform = uncertainty.normal_cdf(inputs.scores("scenario"))
     picks = np.searchsorted(np.cumsum(parts)[:-1], uniform, side="right")
     picks[0] = order.index(name)
+    return np.asarray(picks)
+
+
+def mixed(name: str, chance: float) -> Outlook:
+    """The outlook of a scenario, but in some draws that of another, as `picked` has them."""
+    worlds = [outlook.outlook(levers) for levers in outlook.scenarios().values()]
+    picks, first_of = picked(name, chance), list(outlook.scenarios()).index(name)
 
     def rows(fields: list[Any]) -> Any:
-        first = fields[order.index(name)]
+        first = fields[first_of]
         if not isinstance(first, np.ndarray) or first.shape[:1] != picks.shape:
             return first
         found = np.empty_like(first)
@@ -66,7 +71,7 @@ def mixed(name: str, chance: float) -> Outlook:
             return rows(records)
         return type(records[0])(*(joined(list(each)) for each in zip(*records, strict=True)))
 
-    return joined([worlds[each] for each in order])  # type: ignore[no-any-return]
+    return joined(worlds)  # type: ignore[no-any-return]
 
 
 def offered(model: str, input_tokens: float, output_tokens: float) -> Floats:
@@ -127,7 +132,8 @@ FACTORS = {  # names of the draws behind what is watched
     "price-performance": ("g_pp", "g_eff"),
     "price of systems": ("C_rack_IT", "n_IT"),
     "hours let": ("u_let",),
-    "token prices": ("list price", "fall of token prices"),
+    "quotes for tokens": ("list price",),
+    "fall of token prices": ("fall of token prices",),
     "output of machines": ("rate", "h_c", "a_sd"),
     "own demand": ("own demand",),
     "vendors' terms": ("p_dep", "S_llm", "q_api", "rho_out"),
@@ -138,15 +144,33 @@ FACTORS = {  # names of the draws behind what is watched
 }
 
 
-def information(decision: Decision, together: tuple[str, ...] = ()) -> sensitivity.Information:
+def information(
+    decision: Decision,
+    together: tuple[str, ...] = (),
+    picks: NDArray[np.int64] | None = None,
+) -> sensitivity.Information:
     """What it is worth to know each item before one decides, over the stake.
 
-    Items `together` get known at once, and are one group of that name, which is a tuple.
+    Items `together` get known at once, and are one group of that name, which is a tuple. `picks`
+    are the scenarios of `picked`, of which each has a row: they are in no order.
     """
-    rows = [(item, name) for item in decision.items for name in FACTORS[item]]
-    z = np.array([inputs.scores(name)[1:] for _, name in rows])
-    labels = [together if item in together else item for item, _ in rows]
+    named = [
+        (item, scores)
+        for item in decision.items
+        for name in FACTORS[item]
+        for scores in _rows(name, picks)
+    ]
+    labels = [together if item in together else item for item, _ in named]
+    z = np.array([scores for _, scores in named])
     return sensitivity.value_of_information(decision.worth, z, labels)
+
+
+def _rows(name: str, picks: NDArray[np.int64] | None) -> list[Floats]:
+    """Scores of a name; of the scenario, whether each comes, with mean 0 and variance 1."""
+    if name != "scenario" or picks is None or np.ptp(picks[1:]) == 0:
+        return [inputs.scores(name)[1:]]
+    comes = [np.asarray(picks[1:] == each, float) for each in np.unique(picks[1:])]
+    return [np.asarray((each - each.mean()) / each.std()) for each in comes]
 
 
 def _bills(
@@ -191,7 +215,7 @@ def _bills(
             joint_outage=cloud.joint_outage(float(VENDORS), down, common),
         ),
         sourcing.Rental(
-            seen_rent() * h100e(),
+            seen_rent() * h100e(CHIP),
             np.expm1((later - path[:, 0]) / years),
             0.0,
             discount,
@@ -223,7 +247,8 @@ def _bills(
         *_MARKET,
         *(
             "rents",
-            "token prices",
+            "quotes for tokens",
+            "fall of token prices",
             "output of machines",
             "own demand",
             "vendors' terms",
@@ -298,18 +323,25 @@ def vendor(world: Outlook) -> Decision:
     """A neocloud with a dollar: expand and let by the hour, or on contracts, or wait, or never."""
     now, then = systems(world, NOW), systems(world, NOW + 1)
     pays = rents(world)[:, 1] >= world.run.entry_usd_per_hour[:, AT[NOW + 1]]
-    later = np.where(pays, then.hourly, 0.0) * capital.discount_factor(uncertain("r_NC"), 1.0)
+    later = np.where(pays, _let(then), 0.0) * capital.discount_factor(uncertain("r_NC"), 1.0)
     worth = _grown([now.hourly, now.leased, later, np.zeros_like(later)])
     actions = "expand, let by the hour", "expand, on contracts", "wait a year", "never"
-    return Decision(actions, worth, "the money put in", (*_PHYSICAL, "hours let", "cost of leases"))
+    return Decision(actions, worth, _GROWN, (*_PHYSICAL, "hours let", "cost of leases"))
 
 
 def investor(world: Outlook, fab_years: float) -> Decision:
-    """A dollar of systems to let, of power for sites, of plant for memory, or none."""
-    made = systems(world, NOW).hourly
-    worth = _grown([made, _sites(world), _memory(world, fab_years), np.zeros_like(made)])
-    actions = "systems to let", "powered sites", "plant for memory", "none of it"
-    return Decision(actions, worth, "the money put in", (*_PHYSICAL, "hours let", "HBM price"))
+    """A dollar of systems, of power for sites, of plant for memory, a third of each, or none."""
+    each = [_let(systems(world, NOW)), _sites(world), _memory(world, fab_years)]
+    worth = _grown([*each, np.mean(each, axis=0), np.zeros_like(each[0])])
+    actions = "systems to let", "powered sites", "plant for memory", "a third of each", "none of it"
+    items = (*_PHYSICAL, "hours let", "cost of leases", "HBM price")
+    return Decision(actions, worth, _GROWN, items)
+
+
+def _let(asset: Asset) -> Floats:
+    """By the hour or on contracts, as is better unknowing."""
+    ways = [asset.hourly, asset.leased]
+    return ways[int(np.argmax(_grown(ways).mean(axis=1)))]
 
 
 def _grown(values: list[Floats]) -> Floats:

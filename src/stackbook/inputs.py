@@ -7,6 +7,7 @@ Where draws are made together, as for an analysis of sensitivity, they come by n
 
 from calendar import month_name
 from collections.abc import Collection, Iterable, Mapping
+from datetime import date
 from functools import cache
 from math import inf
 from statistics import NormalDist
@@ -65,7 +66,7 @@ def drawn(
     if not 0 <= value <= (1 if row.share else inf):
         most = "1, as it is a share" if row.share else "any number above"
         raise ValueError(f"{row.symbol}: {value:g} is out of range; give 0 to {most}")
-    if not isinstance(draws, int):
+    if isinstance(draws, Mapping):
         return draws.get(name, np.full(1, value))
     return at_scores(row, scores(name, draws), value)
 
@@ -412,21 +413,27 @@ def quoted_price(accelerator: str) -> Quote:
     asked = next((rows for rows in found if rows.height), None)
     if asked is None:
         raise StackbookError(f"the book has no quote of {accelerator}: set usd_per_hour")
-    day = (pl.col("month") + "-01").str.to_date()
-    asked = asked.filter(day > day.max().dt.offset_by("-3mo"))
+    asked = _recent(asked.with_columns((pl.col("month") + "-01").str.to_date()))
     asked = asked.filter(index) if asked.filter(index).height else asked  # has them counted
-    asked = asked.filter(pl.col("month") == pl.col("month").max().over("provider"))
-    year, month = max(asked["month"]).split("-")
-    sellers = (
-        asked.group_by("provider", maintain_order=True)
-        .agg(pl.median("usd_per_hour"))
-        .sort("provider")
-    )
+    sellers = asking(asked).sort("provider")
+    last: date = asked.select(pl.max("month")).item()
     of = " and ".join(sellers["provider"])
     of = f"{sellers.height} sellers" if sellers.height > _NAMED else of
     of += ", contract" if (asked["price_kind"] == "contract").all() else ""
     price = float(np.median(sellers["usd_per_hour"]))
-    return Quote(price, f"{of}, {month_name[int(month)]} {year}", sorted(set(asked["source"])))
+    keys = sellers["source"].explode().unique().sort().to_list()
+    return Quote(price, f"{of}, {month_name[last.month]} {last.year}", keys)
+
+
+def asking(quotes: pl.DataFrame) -> pl.DataFrame:
+    """Each seller's last price, if in the last three months that have any; month is a date."""
+    last = pl.col("month") == pl.col("month").max().over("provider")
+    by_seller = _recent(quotes).filter(last).group_by("provider", maintain_order=True)
+    return by_seller.agg(pl.median("usd_per_hour"), pl.col("source").unique().sort())
+
+
+def _recent(quotes: pl.DataFrame) -> pl.DataFrame:
+    return quotes.filter(pl.col("month") > pl.col("month").max().dt.offset_by("-3mo"))
 
 
 def cells(path: str) -> pl.DataFrame:

@@ -295,7 +295,7 @@ def start(asked: Input, draws: int = DRAWS) -> World:
         kw=_kw(asked, START),
         rent_usd_per_hour=asked("w_H100_25"),
         slowing=asked("k_slow"),
-        it_usd=asked("C_rack_IT") / RACK / _h100e(GB200),
+        it_usd=asked("C_rack_IT") / RACK / h100e(GB200),
         site_usd=asked("C_rack_DC") / RACK / asked("kW_GB200"),
         limits=_limits(asked),
         **_common(asked),
@@ -347,7 +347,7 @@ def _limits(asked: Input) -> Floats:
     die_mm2 = facts.rows("accelerators", "name", GB200)["die_mm2"].item()
     gross = chips.gross_dies(facts.central("d_w"), facts.central("e_w"), die_mm2)
     good = chips.harvested_yield(die_mm2, asked("D0_N3"), asked("rho_red"), 144.0, 12.0)
-    wafer = gross * good * asked("Y_B200") / 2 * _h100e(GB200)
+    wafer = gross * good * asked("Y_B200") / 2 * h100e(GB200)
     kw = _kw(asked, START)[:, -1] / asked("g_watt")
     return np.stack(
         [
@@ -408,8 +408,9 @@ def _gb(name: str) -> float:
     return float(facts.rows("accelerators", "name", name)["memory_bytes"].item()) / 1e9
 
 
-def _h100e(name: str) -> float:
-    """Compute of one, as table `chips_made` counts it."""
+@cache
+def h100e(name: str) -> float:
+    """Compute of a chip over that of an H100, as table `chips_made` counts it."""
     rows = facts.rows("chips_made", "chip", name)
     return float(rows["h100e"].sum()) / float(rows["units"].sum())
 

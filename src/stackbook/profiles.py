@@ -7,6 +7,7 @@ companies' accounts leave of it, so that the market pays the price whoever the o
 
 from collections.abc import Mapping
 from functools import cache
+from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -283,7 +284,7 @@ def _drawn(
     """Equal rows of two profiles are one fact, and have the same draws."""
     if value is not None and row.share and not 0 <= value <= 1:
         raise StackbookError(f"{row.symbol} = {value:g}: give 0 to 1, as it is a share")
-    if not isinstance(draws, int):
+    if isinstance(draws, Mapping):
         return drawn(row, _name(row), value, draws)
     return at_scores(row, inputs.scores(_name(row), draws), value)
 
@@ -294,7 +295,8 @@ def at_scores(
     """As that of `inputs`, also of a term that is central at 0 or may be as high as 1."""
     if row.central == 0:  # nothing that a range could be in proportion to: half of it lies there
         over = 0.0 if value else (row.high or 0.0) / Z95
-        return np.asarray((value or 0.0) + over * np.maximum(scores, 0.0))
+        most = 1.0 if row.share else inf
+        return np.asarray((value or 0.0) + np.clip(over * scores, 0.0, most))
     if row.share and row.high == 1:  # its odds have no end
         whole = inputs.at_scores(row._replace(share=False), scores, value)
         return np.asarray(np.minimum(whole, 1.0))

@@ -14,6 +14,7 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from stackbook import StackbookError, facts, nearest
+from stackbook.inputs import asking
 from stackbook.kernels import market, trends
 from stackbook.kernels.trends import Prediction, Reached, Trend
 
@@ -35,7 +36,9 @@ class Item(NamedTuple):
     make: Callable[[], pl.DataFrame]
     """Columns year, value, low, high, sources; in any order of rows."""
     most: float = inf
-    """What the value stays below, as 1; trends are then of the odds, value / (most - value)."""
+    """What the value stays below, as 1; trends are then of the odds between least and most."""
+    least: float = 0.0
+    """What the value stays above, where it has a bound."""
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -73,6 +76,13 @@ def trend(name: str, until: float = inf, seed: int = SEED, draws: int = 2000) ->
     return trends.fit(frame["year"], odds(name, frame["value"]), seed, draws)
 
 
+def growth(name: str) -> tuple[float, float, float]:
+    """A trend's factor a year: low, central and high."""
+    found = trend(name)
+    low, high = map(float, trends.interval(found.growths))
+    return low, found.growth, high
+
+
 def predict(name: str, fitted: Trend, years: ArrayLike) -> Prediction:
     """What may be seen in years to come, in the item's unit."""
     found = trends.predict(fitted, years)
@@ -81,29 +91,23 @@ def predict(name: str, fitted: Trend, years: ArrayLike) -> Prediction:
 
 def reached(name: str, fitted: Trend, threshold: float) -> Reached:
     """When the trend reaches a threshold in the item's unit."""
-    most = item(name).most
-    if not 0 < threshold < most:
-        raise StackbookError(f"{name}: threshold {threshold:g} is not between 0 and {most:g}")
+    least, most = item(name).least, item(name).most
+    if not least < threshold < most:
+        raise StackbookError(
+            f"{name}: threshold {threshold:g} is not between {least:g} and {most:g}"
+        )
     return trends.reached(fitted, float(odds(name, threshold)))
 
 
 def odds(name: str, values: ArrayLike) -> NDArray[np.float64]:
     """What is fitted: the values, or their odds where they have a bound."""
-    most, values = item(name).most, np.asarray(values, np.float64)
-    return values if most == inf else values / (most - values)
+    least, most, values = item(name).least, item(name).most, np.asarray(values, np.float64)
+    return values if most == inf else (values - least) / (most - values)
 
 
 def _value(name: str, fitted: NDArray[np.float64]) -> NDArray[np.float64]:
-    most = item(name).most
-    return fitted if most == inf else most * fitted / (1 + fitted)
-
-
-def asking(quotes: pl.DataFrame) -> pl.DataFrame:
-    """Each seller's last price, if in the last three months that have any; month is a date."""
-    quotes = quotes.filter(pl.col("month") > pl.col("month").max().dt.offset_by("-3mo"))
-    quotes = quotes.filter(pl.col("month") == pl.col("month").max().over("provider"))
-    by_seller = quotes.group_by("provider", maintain_order=True)
-    return by_seller.agg(pl.median("usd_per_hour"), pl.col("source").unique().sort())
+    least, most = item(name).least, item(name).most
+    return fitted if most == inf else (least + most * fitted) / (1 + fitted)
 
 
 def asked(quotes: pl.DataFrame) -> pl.DataFrame:
@@ -457,6 +461,7 @@ ITEMS = {
         "four designers, by compute made in a quarter",
         _designers,
         HHI_MOST,
+        HHI_MOST / 4,
     ),
     "HHI, cloud": Item(
         "1",

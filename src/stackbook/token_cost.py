@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stackbook import facts, inputs, outlook, profiles, series
-from stackbook.kernels import serving, trends
+from stackbook.kernels import serving
 from stackbook.kernels.chain import anatomy
+from stackbook.kernels.sampling import BLOCK
 
 Floats = NDArray[np.float64]
 LAYER = {  # whose price or decision an input is, as `charts.LAYERS` calls it
@@ -46,6 +47,14 @@ WORDS = {  # what an input is called in a chart
 WITH_CHIPS = (  # prices that follow what a dollar buys of chips
     *("package_usd", "chip_other_usd", "programme_usd", "network_usd", "server_usd"),
 )
+TRENDS = {  # of what goes in, year by year: what it is called in a chart, and its layer
+    "chips": ("trend of a chip's output per dollar", "accelerator design"),
+    "memory": ("trend of the price of memory", "memory"),
+    "power": ("trend of output per watt", "energy and site"),
+    "building": ("trend of building costs", "data center"),
+    "rents": ("drift of rents from costs", "cloud"),
+    "models": ("trend of models", "model"),
+}
 SPEED = 20.0  # tokens a second of each user, at least [1/s]
 REPLICA = 64  # accelerators, at most
 
@@ -78,25 +87,19 @@ def growths(years: float = 1.0) -> dict[str, Growth]:
     trends.
     """
     rows = {
-        "chips": (
-            "trend of a chip's output per dollar",
-            "accelerator design",
-            _trend("price-performance"),
-        ),
-        "memory": ("trend of the price of memory", "memory", _trend("HBM price")),
-        "power": ("trend of output per watt", "energy and site", facts.parameter("g_eff")),
-        "building": ("trend of building costs", "data center", facts.parameter("g_constr")),
-        "rents": ("drift of rents from costs", "cloud", _rents(years)),
-        "models": ("trend of models", "model", facts.parameter("T_alg")),
+        "chips": _trend("price-performance"),
+        "memory": _trend("HBM price"),
+        "power": facts.parameter("g_eff"),
+        "building": facts.parameter("g_constr"),
+        "rents": _rents(years),
+        "models": facts.parameter("T_alg"),
     }
-    return {name: Growth(*row) for name, row in rows.items()}
+    return {name: Growth(*TRENDS[name], row) for name, row in rows.items()}
 
 
 def _trend(item: str) -> facts.Uncertain:
     """The factor a year of a series, with its bootstrap interval."""
-    fitted = series.trend(item)
-    low, high = map(float, trends.interval(fitted.growths))
-    return _derived(item, f"Growth of {item}, factor a year", low, fitted.growth, high)
+    return _derived(item, f"Growth of {item}, factor a year", *series.growth(item))
 
 
 def _rents(years: float) -> facts.Uncertain:
@@ -168,16 +171,20 @@ class TokenCost:
 
     def values(self, scores: Floats) -> Floats:
         """Inputs at standard scores, a row an input, in the order of `inputs`."""
+        if scores.ndim != 2 or len(scores) != len(self.inputs):
+            raise ValueError(
+                f"scores of shape {scores.shape}: give a row for each of {len(self.inputs)} inputs"
+            )
         rho_p = facts.parameter("rho_p")  # across chips; high, as of the same memory
         correlation = dict(zip(COMMON, (rho_p.central, rho_p.high or 1.0), strict=True))
-        found, first = np.empty_like(scores), dict[str, int]()
+        found, first = np.empty(scores.shape), dict[str, int]()
         for at, (row, factor, *_) in enumerate(self.inputs.values()):
             score = scores[at]
             if factor in first:  # Gaussian copula of two
                 rho = correlation[factor]
                 score = rho * scores[first[factor]] + sqrt(1 - rho * rho) * score
             first.setdefault(factor, at)
-            found[at] = _once(row, profiles.at_scores, row, score)
+            found[at] = _once(row, row, partial(profiles.at_scores, row), score)
         return found
 
     def __call__(self, scores: Floats) -> Floats:
@@ -191,7 +198,7 @@ class TokenCost:
     def at(self, values: Floats) -> Floats:
         """The same of inputs as `values` gives them."""
         draws = dict(zip(self.inputs, values, strict=True))
-        served = _once(self, self._served, draws["h_c"], draws["a_sd"])
+        served = _once("served", self, self._served, draws["h_c"], draws["a_sd"])
         served = served * draws["rate"] * draws["U_day"]
         if self.years_ahead:  # training spares size and data alike, a token the size alone
             served *= 2 ** (self.years_ahead * 12 / draws["models"] / 2)
@@ -206,9 +213,10 @@ class TokenCost:
 
     def _hour(self, name: str, draws: dict[str, Floats]) -> Floats:
         """Price of a unit of service in a profile, that of today [USD]."""
-        taken = {*profiles.uncertain_terms(name), *profiles.SHARED, *growths()}
+        taken = {*profiles.uncertain_terms(name), *profiles.SHARED, *TRENDS}
         own = tuple(key for key in draws if key in taken)
-        return _once((self, name), partial(self._hour_of, name, own), *map(draws.__getitem__, own))
+        hour = partial(self._hour_of, name, own)
+        return _once(("hour", name), self, hour, *map(draws.__getitem__, own))
 
     def _hour_of(self, name: str, own: tuple[str, ...], *values: Floats) -> Floats:
         draws, years = dict(zip(own, values, strict=True)), self.years_ahead
@@ -250,14 +258,19 @@ class TokenCost:
 _last = local()
 
 
-def _once(key: Hashable, function: Callable[..., Floats], *arguments: Any) -> Floats:
-    """As the function, which is not run again on what it was last given under a key, in a thread.
+def _once(
+    place: Hashable, key: Hashable, function: Callable[..., Floats], *arguments: Floats
+) -> Floats:
+    """As the function, which is not run again on what a place last saw of a key, in a thread.
 
-    An analysis of sensitivity changes one input from run to run, so that most parts stay.
+    An analysis of sensitivity changes one input from run to run, so that most parts stay. A place
+    keeps its last alone, and a block of draws at most, so that little is held.
     """
-    known: dict[Any, tuple[tuple[Any, ...], Floats]] = vars(_last)
-    before, found = known.get(key, ((), np.empty(0)))
-    if len(before) != len(arguments) or not all(map(np.array_equal, before, arguments)):
+    known: dict[Any, tuple[Hashable, tuple[Floats, ...], Floats]] = vars(_last)
+    whose, before, found = known.get(place, (None, (), np.empty(0)))
+    same = whose == key and len(before) == len(arguments)
+    if not (same and all(map(np.array_equal, before, arguments))):
         found = function(*arguments)
-        known[key] = tuple(np.copy(each) for each in arguments), found
+        if found.size <= BLOCK:
+            known[place] = key, tuple(map(np.copy, arguments)), found
     return found

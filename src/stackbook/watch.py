@@ -22,7 +22,7 @@ from stackbook.kernels import (
     trends,
 )
 from stackbook.kernels.trends import Prediction, Reached, Trend
-from stackbook.outlook import Outlook
+from stackbook.outlook import Outlook, h100e
 from stackbook.token_cost import TokenCost
 
 Floats = NDArray[np.float64]
@@ -34,7 +34,7 @@ _POWER = "K_GW26", "g_GW"
 CHIP = "GB200"
 OLD = "H100"
 AT = {year: at for at, year in enumerate(outlook.YEARS)}
-_AT_LINE = 1e-9
+_AT_LINE, _NEVER = 1e-9, 1e-300
 SLOW = 20.0  # tokens a second of a user, about as fast as one reads
 
 
@@ -105,24 +105,60 @@ def predicted(name: str, years: Floats) -> Prediction:
 
 
 def crossing(name: str, world: Outlook) -> Reached:
-    """When the trend of an item reaches its threshold; StackbookError if it has no trend."""
+    """When the trend of an item first reaches its threshold; StackbookError if it has no trend.
+
+    A draw beyond it already has done so at the last observation. Power does so in the outlook.
+    """
+    if watch(name).item == POWER:
+        return _freed(world)
+    over = _over_line(name, world)
+    past, now = ((each > 1) == watch(name).rises for each in (over.levels, over.level))
+    # To `trends.reached` all come from one side.
+    clip, end = (np.minimum, 1 - _AT_LINE) if watch(name).rises else (np.maximum, 1 + _AT_LINE)
+    found = trends.reached(
+        over._replace(level=float(clip(over.level, end)), levels=clip(over.levels, end)), 1.0
+    )
+    return Reached(
+        over.reference if now else found.central, np.where(past, over.reference, found.years)
+    )
+
+
+def beyond(name: str, world: Outlook, year: float = UNTIL) -> float:
+    """Share of draws whose trend is beyond the threshold in a year, crossed back ones not."""
+    if watch(name).item == POWER:
+        return float(np.mean(_freed(world).years <= year))
+    over = _over_line(name, world)
+    law = over if over.wanders else over._replace(errors=np.zeros_like(over.errors))
+    there = trends.predict(law, [year]).draws[0]
+    return float(np.mean((there > 1) == watch(name).rises))
+
+
+def _freed(world: Outlook) -> Reached:
+    """When power limits additions no more, up to the end of the outlook."""
+    binds = world.run.binding == outlook.BINDING.index("power")
+    many = binds.shape[1]
+    last = np.where(binds.any(axis=1), many - np.argmax(binds[:, ::-1], axis=1), 0)
+    years = np.where(last < many, NOW + 0.5 + last, np.inf)
+    return Reached(float(years[0]), years[1:])
+
+
+def _over_line(name: str, world: Outlook) -> Trend:
+    """The trend of an item over its threshold, which it reaches at 1."""
     item, line, found = watch(name).item, watch(name).line(world), _trend(name)
     levels, many = line.levels, found.levels.size
     if item in series.ITEMS and np.isfinite(series.item(item).most):
-        moved, pace = series.odds(item, levels), np.ones_like(levels)  # such a line stays
+        # Such a line stays. At or below the least that an item can be, it is not met.
+        moved, pace = np.maximum(series.odds(item, levels), _NEVER), np.ones_like(levels)
     else:
         moved, pace = levels * line.growths ** (found.reference - line.year), line.growths
     picks = 1 + np.arange(many) * (levels.size - 1) // many  # as even as all of them
     order = np.random.default_rng(series.SEED).permutation(picks) if levels.size > 1 else [0]
-    # What is beyond the line already is put at it.
-    clip, end = (np.minimum, 1 - _AT_LINE) if watch(name).rises else (np.maximum, 1 + _AT_LINE)
-    relative = found._replace(
-        level=float(clip(found.level / moved[0], end)),
+    return found._replace(
+        level=found.level / float(moved[0]),
         growth=found.growth / float(pace[0]),
-        levels=clip(found.levels / moved[order], end),
+        levels=found.levels / moved[order],
         growths=found.growths / pace[order],
     )
-    return trends.reached(relative, 1.0)
 
 
 def _trend(name: str) -> Trend:
@@ -160,13 +196,6 @@ def seen_rent() -> Floats:
     return spread("rent seen today", today["low"], today["value"], today["high"])
 
 
-@cache
-def h100e(chip: str = CHIP) -> float:
-    """Compute of a chip over that of an H100, as table `chips_made` counts it."""
-    rows = facts.rows("chips_made", "chip", chip)
-    return float(rows["h100e"].sum()) / float(rows["units"].sum())
-
-
 # --- Thresholds ---
 
 
@@ -180,9 +209,7 @@ def _path(year: float, first: Floats, last: Floats, years: float) -> Line:
 
 def pace(item: str) -> Floats:
     """The factor a year of a series, with draws."""
-    found = series.trend(item)
-    low, high = map(float, trends.interval(found.growths))
-    return spread(f"growth of {item}", low, found.growth, high)
+    return spread(f"growth of {item}", *series.growth(item))
 
 
 def _replaced(world: Outlook) -> Line:
@@ -197,7 +224,7 @@ def _replaced(world: Outlook) -> Line:
         power = datacenter.energy_cost(kw, load, 1.0, uncertain("p_e25"))
         return np.asarray(datacenter.colocation_cost(lease, kw) + power)
 
-    new = running(uncertain(f"kW_{CHIP}") / h100e()) + start.om_share * start.it_usd / hours
+    new = running(uncertain(f"kW_{CHIP}") / h100e(CHIP)) + start.om_share * start.it_usd / hours
     left = running(uncertain(f"kW_{OLD}")) - new
     usd = uncertain("s_GPU") * facts.central("K_acc_GB200")
     flops = facts.rows("accelerators", "name", CHIP)["bf16_flops"].item()
@@ -264,9 +291,13 @@ def _third(world: Outlook) -> Line:
 
 
 def _unbound(world: Outlook) -> Line:
-    """Power that what all other limits allow would take in a year [GW]."""
-    other = [at for at, name in enumerate(outlook.LIMITS) if name != "power"]
-    least = np.minimum(world.run.limits[:, :, other].min(axis=2), world.run.ordered)
+    """New power that what all other limits allow would take in a year [GW]."""
+    at, start = outlook.LIMITS.index("power"), world.world
+    others = np.delete(world.run.limits, at, axis=2).min(axis=2)
+    time = np.arange(float(len(outlook.YEARS)))
+    energised = start.limits[:, at, None] * start.limit_growth[:, at, None] ** time
+    left = world.run.limits[:, :, at] - energised  # by old machines
+    least = np.minimum(others, world.run.ordered) - left
     # Where nothing is ordered, what was the least before.
     least = np.maximum.accumulate(np.maximum(least, 1.0), axis=1)
     kw = world.world.kw[:, -1:] * world.power_use
@@ -305,13 +336,15 @@ ITEMS = {
     ),
     "HBM price": Watch(
         "HBM price",
-        "makers of memory earn more with HBM than with DDR5",
+        "makers of memory earn more with HBM than with DDR5 at its price of mid-2026",
         MAKERS,
         True,
         _indifferent,
     ),
     "H100 rent": Watch("H100 rent", "rents no longer pay new systems", CLOUDS, False, _entry),
-    "utilization": Watch("utilization", "owning an H100 beats renting it", BUYERS, True, _owned),
+    "utilization": Watch(
+        "utilization", "at today's rent, owning an H100 beats renting it", BUYERS, True, _owned
+    ),
     "token price": Watch(
         "token price, o1-mini level",
         "own weights on rented machines cost more than an API",
@@ -324,7 +357,7 @@ ITEMS = {
     ),
     "training cost": Watch(
         "training cost",
-        "only two firms' capital outlays pay for the largest runs",
+        "no third firm's capital outlays, all of them, pay for the largest runs",
         STATE,
         True,
         _third,

@@ -95,10 +95,10 @@ def plainly(w, moves, years):
         worth = sum(built[v] * ages[v] for v in range(now) if floor(v) <= pays[1])
         ordered = np.exp(hoped) * (pays[1] / w.rent_usd_per_hour) ** -w.elasticity - worth
         factor = [lever[each][t] for each in ("chips", "chips", "memory", "power")]
-        most = min(
-            limit * growth**t * f
-            for limit, growth, f in zip(w.limits, w.limit_growth, factor, strict=True)
-        )
+        each = [x * g**t * f for x, g, f in zip(w.limits, w.limit_growth, factor, strict=True)]
+        before_it = [min(max(w.years - (now - 1 - v), 0.0), 1.0) for v in range(now)]
+        each[3] += sum(built[v] * (before_it[v] - ages[v]) * kw[v] for v in range(now)) / kw[now]
+        most = min(each)
         built.append(min(max(ordered, 0.0), most))
         fleet = sorted((floor(v), built[v] * ages[v]) for v in range(now + 1))
 
@@ -203,6 +203,15 @@ def test_without_growth_what_is_added_replaces_what_retires():
     np.testing.assert_allclose(found.rent_usd_per_hour, entry, rtol=1e-9)
     # 4.5 years: half of a vintage is left when it is four years old, which none is before.
     np.testing.assert_allclose(found.additions[0, :2], [0, 1e6], rtol=1e-9, atol=1e-3)
+
+
+def test_power_that_old_machines_leave_goes_to_new_ones():
+    short = WORLD._replace(limits=[np.inf, np.inf, np.inf, 1e6], limit_growth=[1.0] * 4)
+    found = outlook.run(short, Levers(), 5)
+    assert (found.binding == BINDING.index("power")).all()
+    new_kw = 1e6 * WORLD.kw[-1] / 1.26 * np.cumsum(1.26 ** -np.arange(5.0))
+    old_kw = np.dot(WORLD.made, WORLD.kw)
+    np.testing.assert_allclose(found.power_gw[0], (old_kw + new_kw) / 1e6, rtol=1e-12)
 
 
 def test_in_a_glut_the_rent_falls_to_energy_and_operation_and_the_oldest_stand_still():

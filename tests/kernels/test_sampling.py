@@ -51,6 +51,7 @@ def test_sobol_points_lie_at_the_centres_of_their_cells():
         ((0, 2, 1), "0 x 2 scores after 0: give 1 or more"),
         ((8, 0, 1), "8 x 0 scores"),
         ((8, 2, 1, "sobol", -1), "after -1"),
+        ((8, 2, 1, "sobol", 2**30), "8 scores after 1073741824: give 1073741824 in all at most"),
     ],
 )
 def test_bad_scores(wanted, message):
@@ -139,5 +140,7 @@ def test_a_model_of_another_shape_or_with_no_number():
     for model in (lambda z: 1.0, lambda z: z[:, :3], lambda z: z[None]):
         with pytest.raises(ValueError, match=r"the model gives shape .* for 8 draws: give"):
             outputs(model, z)
+    with pytest.raises(ValueError, match="0 x 2 scores"):
+        propagate(cost, 2, 0, 1)
     with pytest.raises(ValueError, match="no finite number at scores"):
         outputs(lambda z: np.where(z[0] == z[0, 3], np.nan, 1.0), z)

@@ -164,6 +164,9 @@ def test_the_same_bits_by_any_map_and_in_any_blocks(monkeypatch):
         (lambda: sobol(ishigami, 3, 8, 1, groups="ab"), "2 groups: give a label for each of 3"),
         (lambda: sobol(ishigami, 3, 8, 1, bootstrap=0), "bootstrap = 0: give 1"),
         (lambda: value_of_information([[1, np.nan]], [[0, 1]]), "not finite in every draw"),
+        (lambda: value_of_information(np.ones((2, 3)), np.ones((1, 3))), "2 actions in 3 draws"),
+        (lambda: estimate([[1, 2], [1, np.nan], [3, 4]], 1), "output 0 are not all finite"),
+        (lambda: estimate(1e200 * np.eye(3), 1), "or too large to square: give"),
         (lambda: estimate(np.ones((2, 9)), 1), r"runs of shape \(2, 9\) and 0 groups"),
         (
             lambda: value_of_information(np.ones((2, 9)), np.ones((1, 8))),

@@ -193,6 +193,15 @@ def test_a_walk_first_gets_there_as_paths_do(growth):
     assert np.isfinite(found.years).mean() == pytest.approx(ever, abs=0.005)
 
 
+def test_a_walk_without_drift_gets_there_as_levy_says():
+    fitted = drifting(1.0)
+    gap, scale, time = log(1.5), 0.4, 2.0
+    found = trends.reached(fitted, 1.5 * fitted.level)
+    expected = 2 * stats.norm.cdf(-gap / (scale * np.sqrt(time)))
+    assert 1 - found.never(YEARS[-1] + time) == pytest.approx(expected, abs=0.005)
+    assert np.isfinite(found.years).all() and (found.years > YEARS[-1]).all()
+
+
 def test_what_is_beyond_the_threshold_in_a_draw_is_there():
     fitted = exact(10.0, 2.0)
     levels = fitted.levels.copy()
@@ -213,6 +222,7 @@ def test_interval_by_hand():
         (lambda: trends.fit([1, 1, 1, 2, 3.0], np.ones(5), 1), "5 observations on 3 dates"),
         (lambda: trends.fit(YEARS, 0 * YEARS, 1), "value 0: give finite years and values above 0"),
         (lambda: trends.fit(YEARS, YEARS[1:], 1), "give two columns of one length"),
+        (lambda: trends.fit(YEARS, YEARS, 1, draws=0), "draws = 0: give 1 or more"),
         (lambda: trends.predict(exact(1, 2.0), [2020.0]), "none before the last observation"),
         (lambda: trends.predict(exact(1, 2.0), [2030.0, 2029.0]), "give years in order"),
         (lambda: trends.reached(exact(1, 2.0), 0.0), "threshold = 0: give a value above 0"),

@@ -118,7 +118,10 @@ def test_a_narrow_beta_shrinks_to_its_number(at, digits, z):
     )
 
 
-@pytest.mark.parametrize("ends", [(0, 0.5), (0.5, 1), (0.5, 0.4), (1e-100, 0.5), (0.1, np.nan)])
+NO_BETA = [(0, 0.5), (0.5, 1), (0.5, 0.4), (1e-100, 0.5), (1e-300, 1e-299), (0.1, np.nan)]
+
+
+@pytest.mark.parametrize("ends", NO_BETA)
 def test_a_beta_that_cannot_be_says_so(ends):
     with pytest.raises(ValueError, match=r"^p05 = .*: (give|no beta)"):
         beta(*ends, 0.0)

@@ -1,7 +1,8 @@
 """Compute to be added year by year: who wants it, what limits it, and what an hour of it rents for.
 
 Many draws at once. Compute is counted in H100-equivalents, a year by its end. A year's additions
-are what pays, as owners see it a year before, up to the least of four limits.
+are what pays, as owners see it a year before, up to the least of four limits. New machines have the
+power that is energised and what old ones leave.
 """
 
 from math import inf, nan
@@ -21,7 +22,7 @@ Floats = NDArray[np.float64]
 LIMITS = ("wafers", "packaging", "memory", "power")
 BINDING = (*LIMITS, "demand", "growth")  # what decides a year's additions, by Run.binding
 RUN_LIMITS = ("power", "chips", "data", "latency")
-_DEMAND, _GROWTH = 4, 5
+_POWER, _DEMAND, _GROWTH = 3, 4, 5
 _TOGETHER = 512  # draws that a thread takes at a time
 
 
@@ -51,7 +52,7 @@ class World(NamedTuple):
     site_years: Any
     riskless: Any  # rate [1/yr]
     sigma: Any  # volatility of rents [1/yr^0.5]
-    limits: Any  # that can be added in the first year, by LIMITS [H100e/yr]; draws are rows
+    limits: Any  # added in the first year, by LIMITS, on new power [H100e/yr]; draws are rows
     limit_growth: Any  # of each, factor a year
 
 
@@ -88,7 +89,7 @@ class Run(NamedTuple):
     ordered: Floats
     """What pays, before limits."""
     limits: Floats
-    """Columns are years, then LIMITS [H100e/yr]."""
+    """Columns are years, then LIMITS, on power that old machines leave too [H100e/yr]."""
     binding: NDArray[np.int64]
     """Index of BINDING."""
     power_gw: Floats
@@ -156,8 +157,8 @@ def run(world: World, levers: Levers, years: int) -> Run:
     wanted, rent, used, added, ordered, electricity = (np.zeros(shape) for _ in range(6))
     binding, alive = np.zeros(shape, np.int64), np.zeros((*shape, before + years))
     given = (w.made, w.rent_usd_per_hour[:, 0], w.elasticity[:, 0], grown, hoped, entry)
-    costs = energy, operation, kw * w.load, survival, limits
-    filled = (wanted, rent, used, added, ordered, electricity, binding, alive)
+    costs = energy, operation, kw, w.load[:, 0], survival
+    filled = (limits, wanted, rent, used, added, ordered, electricity, binding, alive)
     starts = range(0, draws, _TOGETHER)
 
     def some(start: int) -> None:
@@ -309,11 +310,12 @@ def _years(
     entry: Floats,
     energy: Floats,
     operation: Floats,
-    draw: Floats,
+    kw: Floats,
+    load: Floats,
     survival: Floats,
-    limits: Floats,
     kwh_usd: Floats,
     stock_growth: Floats,
+    limits: Floats,
     wanted: Floats,
     rent: Floats,
     used: Floats,
@@ -340,14 +342,16 @@ def _years(
         log_wanted = log(stock)
         for t in range(years):
             now = before + t
-            left = worth = 0.0
+            left = worth = freed = 0.0
             for v in range(now):
                 there = built[v] * survival[i, now - v]
                 left += there
+                freed += (built[v] * survival[i, now - 1 - v] - there) * kw[i, v]
                 floor = energy[i, v] * kwh_usd[t] + operation[i, v]
                 worth += there if floor <= entry[i, t] else 0.0
             needed = exp(log_wanted + hoped[i, t] - one[0] * log(entry[i, t] / reference[i]))
             ordered[i, t] = max(needed - worth, 0.0)
+            limits[i, t, _POWER] += freed / kw[i, now]
             most, which = inf, 0
             for k in range(limits.shape[2]):
                 if limits[i, t, k] < most:
@@ -380,4 +384,4 @@ def _years(
             rent[i, t] = _clear(logs, one, reference[i], capacity, floors, count, parts)
             for g in range(count):
                 used[i, t] += parts[g]
-                electricity[i, t] += parts[g] * draw[i, order[g]]
+                electricity[i, t] += parts[g] * kw[i, order[g]] * load[i]

@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 Model = Callable[[Floats], Floats]
 Map = Callable[..., Iterable[Any]]  # as the builtin map, which keeps the order
 
+MOST = 2**30  # points of a Sobol sequence
 BLOCK = 8_192  # draws that are made and go through a model at once
 
 _SINGULAR = 1e-12  # of a variance that others explain but for rounding
@@ -44,6 +45,8 @@ def scores(count: int, dimensions: int, seed: int, method: str = "sobol", skip: 
         raise ValueError(f"method = {method!r}: give sobol or halton")
     if min(count, dimensions, skip + 1) < 1:
         raise ValueError(f"{count} x {dimensions} scores after {skip}: give 1 or more, after 0")
+    if skip + count > MOST:
+        raise ValueError(f"{count} scores after {skip}: give {MOST} in all at most")
     engine = engines[method](dimensions, seed=seed)
     if skip:
         engine.fast_forward(skip)
@@ -130,7 +133,7 @@ def propagate(
     returns: in the order of the draws, of shape (count,) or (outputs, count) [1]
     source: Caflisch 1998, quasi-Monte Carlo
     """
-    starts = range(0, count, BLOCK)
+    starts = range(0, max(count, 1), BLOCK)  # of none, `scores` says what to give
     parts = map(partial(_propagated, model, dimensions, count, seed), starts)
     return np.concatenate(list(parts), axis=-1)
 

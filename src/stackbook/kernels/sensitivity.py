@@ -124,6 +124,12 @@ def estimate(
     ends = np.arange(batches + 1) * rows // batches
     centre = _means(values)
     sums = _sums(values, centre, ends)
+    bad = np.argwhere(~np.isfinite(sums).all(axis=(0, 2)))
+    if bad.size:
+        raise ValueError(
+            f"runs of output {bad[0, 0]} are not all finite, or too large to square: give finite "
+            "numbers, if need be of a larger unit"
+        )
     each = np.arange(batches)[None]
     picks = np.random.default_rng(seed).integers(0, batches, (bootstrap, batches))
     first, total, mean, variance = (x[0] for x in _shares(_resampled(sums, each)))
@@ -247,6 +253,11 @@ def value_of_information(
         )
     if not (np.isfinite(gains).all() and np.isfinite(z).all()):
         raise ValueError("worth or scores are not finite in every draw: leave such draws out")
+    if gains.shape[0] < 1 or gains.shape[1] < 4:
+        raise ValueError(
+            f"worth of {gains.shape[0]} actions in {gains.shape[1]} draws: give 1 action or more "
+            "in 4 draws or more, best thousands"
+        )
     names, columns = _grouped(groups, len(z))
     draws = gains.shape[1]
     gains = gains - gains[np.argmax(gains.mean(axis=1))]  # over the action that is best unknowing

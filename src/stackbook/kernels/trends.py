@@ -75,6 +75,8 @@ def fit(years: ArrayLike, values: ArrayLike, seed: int, draws: int = 2000) -> Tr
     source: Huber 1964; pairs bootstrap, Efron 1979; Farmer and Lafond 2016; Harville 1974
     """
     # No blocks are drawn: where errors about a line hang together, the walk is likelier.
+    if draws < 1:
+        raise ValueError(f"draws = {draws}: give 1 or more, best 2000")
     when, y = _points(years, values)
     reference = float(when[-1])
     t = when - reference
@@ -165,7 +167,8 @@ def reached(trend: Trend, threshold: float) -> Reached:
         variances = (trend.scale * trend.widths) ** 2
         # Against its drift a walk comes with this chance, and if so as soon as with it.
         comes |= random.random(gaps.size) < exp(2 * gaps * drifts / variances)
-        years = random.wald(gaps / np.abs(drifts), gaps**2 / variances)
+        paces = np.maximum(np.abs(drifts), EXACT)  # NumPy has no law of a walk without drift
+        years = random.wald(gaps / paces, gaps**2 / variances)
     else:
         years[comes] = gaps[comes] / drifts[comes]
     years = np.where(gaps <= 0, 0.0, np.where(comes, years, inf))

@@ -142,7 +142,7 @@ def _beta_odds(p05: float, p95: float) -> tuple[Floats, Floats]:
     if slope < _NARROW:
         return at.mean() + slope * z, np.full(z.size, slope)
     mean, deviation = (p05 + p95) / 2, (p95 - p05) / (2 * Z95)
-    size = max(mean * (1 - mean) / deviation**2 - 1, 0.5)
+    size = max(mean * (1 - mean) / deviation / deviation - 1, 0.5)
     start = np.log([mean * size, (1 - mean) * size])
     found = optimize.root(miss, start, tol=1e-13)
     a, b = np.exp(found.x)
