@@ -99,6 +99,12 @@ def test_figure_needs_units(axis):
         charts.figure(alt.layer(chart(), chart(y=axis)), **WORDS)
 
 
+def test_a_long_title_breaks_at_spaces_alone():
+    title = "What intervals that should hold ninety percent are too narrow for: price-performance"
+    lines = charts.figure(chart(), **{**WORDS, "title": title}).to_dict()["title"]["text"]
+    assert len(lines) > 1 and " ".join(lines) == title
+
+
 def test_figure_accepts_units_dates_names_and_hidden_axes():
     for y in (alt.Y("b:Q", title="price (USD)"), alt.Y("b:Q", axis=None), "b:T", "b:N"):
         charts.figure(chart(y=y), **WORDS)

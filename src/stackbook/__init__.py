@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"
 FILES = "STACKBOOK_FILES"  # environment variable: folder with a reader's files for a chapter
 OVERLAY = "STACKBOOK_OVERLAY"  # environment variable: folder with the tables of a study
 

@@ -46,7 +46,7 @@ def figure(chart: Chart, *, title: str, alt: str, source: str) -> Chart:
             raise ValueError(f"chart {title!r}: a phone shows {TITLE} characters of {long[0]!r}")
     size = {} if {"spec", "concat", "hconcat"} & spec.keys() else {"width": "container"}
     return chart.properties(
-        title={"text": textwrap.wrap(title, 76), "anchor": "start"},
+        title={"text": textwrap.wrap(title, 76, break_on_hyphens=False), "anchor": "start"},
         description=alt,
         usermeta={"source": source},
         **size,
