@@ -192,8 +192,7 @@ def _bills(
     path = np.log(rents(world))
     at = min(int(years), path.shape[1] - 2)
     later = path[:, at] + (years - at) * (path[:, at + 1] - path[:, at])
-    stays = facts.parameter("g_stay")
-    falls = spread("fall of token prices", *_ends(stays))
+    falls = inputs.drawn(facts.parameter("g_stay"), "fall of token prices")
     demand = np.exp(DEMAND_SIGMA / np.sqrt(years) * inputs.scores("own demand"))
     upkeep, wages = uncertain("f_vendor"), uncertain("FTE_inf") * uncertain("w_FTE")
     down, common = uncertain("q_api") / HOURS_PER_YEAR, uncertain("rho_out")
@@ -433,11 +432,6 @@ def _lease() -> Floats:
         "lease discount", name, "1", True, *ends, row["as_of"], row["source"], row["confidence"]
     )
     return inputs.drawn(told, "lease discount")
-
-
-def _ends(row: facts.Uncertain) -> tuple[float, float, float]:
-    low, high = (row.central if end is None else end for end in (row.low, row.high))
-    return low, row.central, high
 
 
 _MARKET = "which scenario", "demand for compute", "power", "memory", "price-performance"
